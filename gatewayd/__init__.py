@@ -1,0 +1,92 @@
+"""gatewayd: an API gateway whose every feature is a filter class that anybody can replace.
+
+This is the plugin API, complete: what is named in ``__all__`` is stable, everything else is not.
+Read :mod:`gatewayd.filter`, :mod:`gatewayd.exchange` and :mod:`gatewayd.pipeline`, in this order.
+"""
+
+from gatewayd._version import __version__
+from gatewayd.body import Body, IterBody, NoBody
+from gatewayd.config.types import HeaderName, Network, Seconds
+from gatewayd.errors import (
+    BadResponse,
+    ConfigError,
+    ConfigIssue,
+    ConnectFailure,
+    ConnectTimeout,
+    GatewayError,
+    NoInstance,
+    PoolExhausted,
+    Reject,
+    UpstreamError,
+    UpstreamReset,
+    UpstreamTimeout,
+)
+from gatewayd.exchange import (
+    INSTANCE,
+    PARAMS,
+    PREFLIGHT,
+    ROUTE,
+    SERVICE,
+    Exchange,
+    Key,
+    Peer,
+    Request,
+    Response,
+)
+from gatewayd.filter import Filter, FilterConfig, Forward
+from gatewayd.gateway import Gateway, Readiness
+from gatewayd.headers import Headers
+from gatewayd.routing.route import Route
+from gatewayd.routing.table import RouteTable
+from gatewayd.services.balancer import Balancer
+from gatewayd.services.discovery import Discovery, DiscoveryConfig, InstanceSpec
+from gatewayd.services.instance import Instance
+from gatewayd.services.service import Service
+from gatewayd.upstream.connection import Timeouts
+
+__all__ = [
+    "INSTANCE",
+    "PARAMS",
+    "PREFLIGHT",
+    "ROUTE",
+    "SERVICE",
+    "BadResponse",
+    "Balancer",
+    "Body",
+    "ConfigError",
+    "ConfigIssue",
+    "ConnectFailure",
+    "ConnectTimeout",
+    "Discovery",
+    "DiscoveryConfig",
+    "Exchange",
+    "Filter",
+    "FilterConfig",
+    "Forward",
+    "Gateway",
+    "GatewayError",
+    "HeaderName",
+    "Headers",
+    "Instance",
+    "InstanceSpec",
+    "IterBody",
+    "Key",
+    "Network",
+    "NoBody",
+    "NoInstance",
+    "Peer",
+    "PoolExhausted",
+    "Readiness",
+    "Reject",
+    "Request",
+    "Response",
+    "Route",
+    "RouteTable",
+    "Seconds",
+    "Service",
+    "Timeouts",
+    "UpstreamError",
+    "UpstreamReset",
+    "UpstreamTimeout",
+    "__version__",
+]

@@ -1,0 +1,290 @@
+"""The exchange: one request and its response on their way through the gateway.
+
+A filter reads and changes ``exchange.request`` before it forwards, and the :class:`Response` that
+comes back after it. What filters tell each other (the matched route, the caller, the chosen
+instance) travels under typed keys, so that the pipeline can check at start that whatever a filter
+needs is provided before it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from gatewayd.headers import Headers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatewayd.body import Body
+    from gatewayd.routing.route import Route
+    from gatewayd.services.instance import Instance
+    from gatewayd.services.service import Service
+
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+class Key(Generic[T]):
+    """A typed name under which filters leave a value on the exchange for later filters.
+
+    Two keys are the same only if they are the same object: a plugin's ``Key("user")`` does not
+    collide with another plugin's.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"Key({self.name!r})"
+
+
+ROUTE: Key[Route] = Key("route")
+"""The matched route; set by ``route_match``."""
+
+PARAMS: Key[Mapping[str, str]] = Key("params")
+"""Path parameters of the matched route, decoded; set by ``route_match``."""
+
+SERVICE: Key[Service] = Key("service")
+"""The service that the request goes to; set by ``route_match``."""
+
+INSTANCE: Key[Instance] = Key("instance")
+"""The instance that this attempt goes to; set by ``balancer``."""
+
+PREFLIGHT: Key[bool] = Key("preflight")
+"""Set by ``route_match`` on a CORS preflight that was matched by the method it asks about. Such an
+exchange runs only as far as the filter that answers preflights; it never reaches an upstream."""
+
+
+class Peer:
+    """The two ends of the client's connection, and what trusted proxies said of the client.
+
+    Attributes:
+        address: The client's IP address: the socket's, or the one that a trusted proxy reported.
+        port: The client's port, 0 where a proxy reported the address.
+        scheme: ``http`` or ``https``, as the client used it.
+        trusted: Whether the socket's own address is in ``server.trusted_proxies``.
+        socket_address: The address at the other end of the socket.
+        certificate: The verified client certificate as ``ssl`` describes it, if there is one.
+
+    """
+
+    __slots__ = ("address", "certificate", "port", "scheme", "socket_address", "trusted")
+
+    def __init__(
+        self,
+        address: str,
+        port: int = 0,
+        scheme: str = "http",
+        *,
+        trusted: bool = False,
+        socket_address: str | None = None,
+        certificate: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.address = address
+        self.port = port
+        self.scheme = scheme
+        self.trusted = trusted
+        self.socket_address = address if socket_address is None else socket_address
+        self.certificate = certificate
+
+    def __repr__(self) -> str:
+        return f"Peer({self.scheme}://{self.address}:{self.port})"
+
+
+class Request:
+    """The request as filters see it, and as it goes upstream.
+
+    Attributes:
+        method: Upper-case method token.
+        path: Normalised path, still percent-encoded: what routes are matched on and what goes
+            upstream. A rewrite replaces it.
+        query: What followed ``?``, without it; ``None`` where there was no ``?``.
+        host: Host without port, lower case; ``""`` where an HTTP/1.0 client sent none.
+        authority: Host with port, as the client sent it.
+        headers: Header fields without those that end at this hop.
+        body: ``bytes`` where all of it has arrived with the head, else a stream.
+        version: ``(1, 0)`` or ``(1, 1)``.
+        target: The request target as received, for logs.
+        upgrade: The protocol that the client asks to switch to, lower case, or ``None``.
+        expects_continue: The client waits for ``100 Continue`` before it sends the body. It is
+            sent when the body is first read.
+
+    """
+
+    __slots__ = ("authority", "body", "expects_continue", "headers", "host", "method", "path",
+                 "peer", "query", "target", "upgrade", "version")  # fmt: skip
+
+    def __init__(
+        self,
+        method: str,
+        path: str,
+        query: str | None = None,
+        host: str = "",
+        authority: str = "",
+        headers: Headers | None = None,
+        body: bytes | Body = b"",
+        *,
+        peer: Peer,
+        version: tuple[int, int] = (1, 1),
+        target: str | None = None,
+        upgrade: str | None = None,
+        expects_continue: bool = False,
+    ) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.host = host
+        self.authority = authority
+        self.headers = Headers() if headers is None else headers
+        self.body = body
+        self.peer = peer
+        self.version = version
+        self.target = path if target is None else target
+        self.upgrade = upgrade
+        self.expects_continue = expects_continue
+
+    def __repr__(self) -> str:
+        return f"<Request {self.method} {self.path}>"
+
+
+class Response:
+    """The response on its way back to the client.
+
+    Framing (Content-Length, Transfer-Encoding, Connection) is the server's: it follows from the
+    body, so a filter that replaces the body has nothing else to correct.
+
+    Attributes:
+        status: Final status code, 200 to 599; 101 where ``tunnel`` is set.
+        headers: Header fields without those that end at this hop.
+        body: ``bytes`` where all of it is here, else a stream.
+        tunnel: After ``101 Switching Protocols``: carries bytes both ways until both ends are
+            done. The server runs it once the head has been written.
+
+    """
+
+    __slots__ = ("body", "headers", "status", "tunnel")
+
+    def __init__(
+        self,
+        status: int,
+        headers: Headers | None = None,
+        body: bytes | Body = b"",
+        *,
+        tunnel: Any = None,
+    ) -> None:
+        self.status = status
+        self.headers = Headers() if headers is None else headers
+        self.body = body
+        self.tunnel = tunnel
+
+    async def discard(self) -> None:
+        """Drop a response that will not be sent, so that its connection is released."""
+        if self.tunnel is not None:
+            self.tunnel.close()
+        if not isinstance(self.body, bytes):
+            await self.body.aclose()
+
+    def __repr__(self) -> str:
+        return f"<Response {self.status}>"
+
+
+# Unique among nodes and restarts (64 random bits) and cheap per request (a counter), as nginx's
+# $request_id and Envoy's are not: those draw randomness each time.
+_ID_PREFIX = os.urandom(8).hex()
+_id_counter = itertools.count(1)
+
+
+def new_request_id() -> str:
+    """Return a new request id of 24 hexadecimal digits, unique among nodes and restarts."""
+    return f"{_ID_PREFIX}{next(_id_counter):08x}"
+
+
+class Exchange(dict[Key[Any], Any]):
+    """One request on its way through the pipeline, and all that is known about it.
+
+    ``exchange[KEY]`` reads and sets what filters tell each other; ``exchange.get(KEY)`` reads what
+    may be absent. (It is a dict because every filter does this, and a method in between costs
+    0.2 us each time.) ``request`` is the request; the response is what ``forward`` returns.
+
+    Attributes:
+        request: The request.
+        id: Request id, for logs, problem documents and ``X-Request-Id``.
+        received_at: When the head was complete, in seconds of the gateway's monotonic clock.
+        deadline: When the whole exchange must have ended, same clock; ``None`` for never.
+
+    """
+
+    __slots__ = ("_on_finish", "_send_interim", "deadline", "id", "received_at", "request")
+
+    def __init__(
+        self,
+        request: Request,
+        *,
+        received_at: float,
+        id: str | None = None,  # noqa: A002  # the attribute's name; no builtin is used here
+        send_interim: Callable[[int, Headers], None] | None = None,
+    ) -> None:
+        self.request = request
+        self.id = new_request_id() if id is None else id
+        self.received_at = received_at
+        self.deadline: float | None = None
+        self._on_finish: list[Callable[[Exchange, BaseException | None], None]] | None = None
+        self._send_interim = send_interim
+
+    if TYPE_CHECKING:  # what a dict does already, with the types that keys have
+
+        def __getitem__(self, key: Key[T]) -> T: ...
+        def __setitem__(self, key: Key[T], value: T) -> None: ...
+        @overload  # type: ignore[override]  # a key decides the value's type
+        def get(self, key: Key[T]) -> T | None: ...
+        @overload
+        def get(self, key: Key[T], default: D) -> T | D: ...
+        def get(self, key: Key[Any], default: Any = None) -> Any: ...
+
+    @property
+    def route(self) -> Route | None:
+        """The matched route, ``None`` before ``route_match``; same as ``get(ROUTE)``."""
+        return self.get(ROUTE)
+
+    @property
+    def params(self) -> Mapping[str, str]:
+        """Path parameters of the matched route; empty before ``route_match``."""
+        return self.get(PARAMS, {})
+
+    def on_finish(self, callback: Callable[[Exchange, BaseException | None], None]) -> None:
+        """Call back when the exchange has ended: the last byte is sent, or it was broken off.
+
+        ``forward`` returns when the response head is there; a streamed body or a tunnel goes on
+        after that. Callbacks run in reverse order of registration and must not block. Their second
+        argument is what broke the exchange off, or ``None``.
+        """
+        if self._on_finish is None:
+            self._on_finish = []
+        self._on_finish.append(callback)
+
+    def finish(self, error: BaseException | None = None) -> list[Exception]:
+        """Run the callbacks of :meth:`on_finish`, once; for the server.
+
+        Returns what callbacks raised: one that fails does not keep the others from running.
+        """
+        callbacks = self._on_finish
+        failures: list[Exception] = []
+        self._on_finish = None
+        while callbacks:
+            try:
+                callbacks.pop()(self, error)
+            except Exception as failure:
+                failures.append(failure)
+        return failures
+
+    def send_interim(self, status: int, headers: Headers) -> None:
+        """Pass a 1xx response (RFC 9110 section 15.2) to the client, if it speaks HTTP/1.1."""
+        if self._send_interim is not None:
+            self._send_interim(status, headers)
+
+    def __repr__(self) -> str:
+        return f"<Exchange {self.id} {self.request.method} {self.request.path}>"

@@ -1,0 +1,109 @@
+"""The filter contract: the one class that a plugin author needs to know.
+
+A filter is one stage of the pipeline. It is called with the exchange and with ``forward``, which
+runs everything after it; what happens before ``await forward(exchange)`` is the request's way in,
+what happens after it the response's way out::
+
+    class Stopwatch(Filter[StopwatchConfig]):
+        name = "stopwatch"
+        Config = StopwatchConfig
+
+        async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+            started = self.gateway.clock()
+            response = await forward(exchange)
+            elapsed = self.gateway.clock() - started
+            response.headers.set(self.config.header, f"{elapsed:.6f}")
+            return response
+
+One instance serves all exchanges of the routes that share its settings, at the same time: state of
+one exchange lives in local variables or on the exchange, never on ``self``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from gatewayd.exchange import Exchange, Key, Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayd.gateway import Gateway
+
+Forward: TypeAlias = Callable[[Exchange], Awaitable[Response]]
+"""Runs the rest of the pipeline. May be awaited again, as ``retry`` does, or not at all."""
+
+
+class FilterConfig(BaseModel):
+    """Base of every filter's settings. Each field has a ``description``: it is the reference."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+    )
+
+
+ConfigT = TypeVar("ConfigT", bound=FilterConfig)
+
+
+class Filter(Generic[ConfigT]):
+    """One stage of the pipeline.
+
+    Parameters
+    ----------
+    config: The filter's settings, merged from all layers and validated.
+    gateway: What the host gives to filters: clock, log, routes, services, kept state.
+
+    The constructor does no I/O; :meth:`start` does, and :meth:`close` undoes it.
+
+    """
+
+    name: ClassVar[str]
+    """Entry-point name, module name and configuration key; all three are the same."""
+
+    Config: ClassVar[type[FilterConfig]] = FilterConfig
+    """Pydantic model of the settings."""
+
+    requires: ClassVar[frozenset[Key[Any]]] = frozenset()
+    """Keys that must have been provided by filters before this one."""
+
+    provides: ClassVar[frozenset[Key[Any]]] = frozenset()
+    """Keys that this filter sets before it forwards."""
+
+    terminal: ClassVar[bool] = False
+    """Whether it answers itself and never forwards. Exactly the last filter is terminal."""
+
+    catches_errors: ClassVar[bool] = False
+    """Whether ``forward`` gives this filter refusals as problem responses instead of raising them.
+    For filters that observe or decorate every response, such as an access log."""
+
+    answers_preflight: ClassVar[bool] = False
+    """Whether it answers CORS preflights itself; see :data:`gatewayd.exchange.PREFLIGHT`."""
+
+    route_keys: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {}
+    """Shorthands: keys that a route may carry beside its own, each with a function from the value
+    to this filter's settings. ``{"rate_limit": lambda value: {"rate": value}}``."""
+
+    def __init__(self, config: ConfigT, gateway: Gateway) -> None:
+        self.config = config
+        self.gateway = gateway
+
+    async def start(self) -> None:
+        """Open what the filter needs. If it raises, the generation does not start."""
+
+    async def close(self) -> None:
+        """Undo :meth:`start`; called once, also after a ``start`` that was followed by failure."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        """Handle one exchange.
+
+        Raises:
+            Reject: to refuse it; answered with a problem document.
+
+        """
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"<filter {self.name}>"

@@ -1,0 +1,236 @@
+"""A generation: everything that one configuration makes, built and validated whole.
+
+A reload builds a new generation beside the running one, swaps one reference, and retires the old one
+when its last exchange, tunnels included, has ended. What could not be built changes nothing. Live
+state that both configurations ask for with the same settings is shared (see
+:class:`gatewayd.gateway.KeptState`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+from typing import TYPE_CHECKING
+
+from gatewayd.config.load import issues_from_validation_error, locate
+from gatewayd.errors import ConfigError, ConfigIssue
+from gatewayd.gateway import Gateway, KeptState, Readiness
+from gatewayd.pipeline import Pipeline
+from gatewayd.routing.route import Route
+from gatewayd.routing.table import RouteTable
+from gatewayd.server.entry import Entry
+from gatewayd.services.table import build_services
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pydantic import ValidationError
+
+    from gatewayd.config.load import LoadedConfig
+    from gatewayd.layers import Settings
+    from gatewayd.registry import Plugins
+    from gatewayd.services.followed import FollowedService
+    from gatewayd.timers import Sweeper
+
+logger = logging.getLogger("gatewayd.generation")
+_numbers = itertools.count(1)
+
+# Settings of the listening sockets, which live as long as the process.
+_NEEDS_RESTART = ("host", "port", "workers", "backlog")
+
+
+class Generation:
+    """What one configuration makes: routes, services, filters, chains.
+
+    Parameters
+    ----------
+    loaded: The configuration.
+    plugins: The installed plugins.
+    kept: State shared with other generations.
+    readiness: What filters register their dependencies with.
+    sweeper: Watches the deadlines of upstream connections; its clock is the gateway's.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        plugins: Plugins,
+        kept: KeptState,
+        readiness: Readiness,
+        sweeper: Sweeper,
+    ) -> None:
+        self.number = next(_numbers)
+        self.loaded = loaded
+        self.services: dict[str, FollowedService] = {}
+        self.in_flight = 0
+        self._idle = asyncio.Event()
+        self._retiring = False
+        try:
+            self.entry = Entry(loaded.config.server, loaded.config.routing)
+            self.routes = RouteTable(_build_routes(loaded))
+            self.gateway = Gateway(
+                clock=sweeper.clock,
+                routes=self.routes,
+                services=self.services,
+                plugins=plugins,
+                kept=kept,
+                readiness=readiness,
+            )
+            self.pipeline = Pipeline(loaded.config, self.gateway)
+        except ConfigError as error:
+            raise ConfigError(locate(error.issues, loaded)) from error
+        self._kept = kept
+        self._sweeper = sweeper
+
+    def compile(self) -> None:
+        """Make the services and the pipeline's chains; nothing is started.
+
+        Raises:
+            ConfigError: the configuration cannot be used. :meth:`close` is still owed.
+
+        """
+        config = self.loaded.config
+        try:
+            self.services.update(
+                build_services(config.services, self.gateway, self._kept, self._sweeper)
+            )
+            self.pipeline.compile(self._explain)
+        except ConfigError as error:
+            raise ConfigError(locate(error.issues, self.loaded)) from error
+
+    def _explain(self, error: ValidationError, settings: Settings) -> Sequence[ConfigIssue]:
+        return issues_from_validation_error(error, settings, self.loaded)
+
+    async def start(self) -> None:
+        """Start services (the first answer of their discovery) and filters.
+
+        Raises:
+            GatewayError: something failed to start. :meth:`close` is still owed.
+
+        """
+        try:
+            await asyncio.gather(*(service.start() for service in self.services.values()))
+            await self.pipeline.start()
+        except ConfigError as error:
+            raise ConfigError(locate(error.issues, self.loaded)) from error
+
+    def leave(self) -> None:
+        """Count an exchange out; the server has counted it into ``in_flight``."""
+        self.in_flight -= 1
+        if self._retiring and not self.in_flight:
+            self._idle.set()
+
+    async def retire(self) -> None:
+        """Wait until the last exchange has ended, then close."""
+        self._retiring = True
+        try:
+            if self.in_flight:
+                await self._idle.wait()
+        finally:
+            await self.close()
+
+    async def close(self) -> None:
+        """Close filters, then what they used; failures are logged, the rest is closed all the same."""
+        await self.pipeline.close()
+        for failure in await self.gateway.close():
+            logger.error("generation %d: closing failed", self.number, exc_info=failure)
+
+    def __repr__(self) -> str:
+        return f"<generation {self.number}: {self.in_flight} in flight>"
+
+
+def _build_routes(loaded: LoadedConfig) -> list[Route]:
+    routes, issues = [], []
+    for index, config in enumerate(loaded.config.routes):
+        try:
+            routes.append(Route(config, index))
+        except ConfigError as error:
+            issues += error.issues
+    if issues:
+        raise ConfigError(issues)
+    return routes
+
+
+class Generations:
+    """The running generation of one worker, and those that are retiring.
+
+    Attributes:
+        current: The generation that new exchanges run in; set by the first :meth:`adopt`.
+        readiness: Shared by all generations.
+
+    """
+
+    current: Generation
+
+    def __init__(self, plugins: Plugins, sweeper: Sweeper) -> None:
+        self.readiness = Readiness()
+        self._plugins = plugins
+        self._sweeper = sweeper
+        self._kept = KeptState()
+        self._running: Generation | None = None  # the same, before there is one as well
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._reloading = asyncio.Lock()
+
+    async def adopt(self, loaded: LoadedConfig) -> Generation:
+        """Build and start a generation, then make it the running one.
+
+        Raises:
+            ConfigError: the configuration cannot be used; the running generation goes on.
+            GatewayError: it failed to start; the running generation goes on.
+
+        """
+        async with self._reloading:
+            old = self._running
+            if old is not None:
+                _check_reloadable(old.loaded, loaded)
+            fresh = Generation(loaded, self._plugins, self._kept, self.readiness, self._sweeper)
+            try:
+                fresh.compile()
+                await fresh.start()
+            except BaseException:
+                await fresh.close()
+                raise
+            self.current = self._running = fresh
+            if old is not None:
+                task = asyncio.create_task(old.retire(), name=f"retire generation {old.number}")
+                self._retiring.add(task)
+                task.add_done_callback(self._retired)
+            return fresh
+
+    def _retired(self, task: asyncio.Task[None]) -> None:
+        self._retiring.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("%s failed", task.get_name(), exc_info=error)
+
+    async def close(self) -> None:
+        """Close all generations; the exchanges have ended or been broken off before."""
+        retiring = list(self._retiring)
+        for task in retiring:
+            task.cancel()
+        await asyncio.gather(*retiring, return_exceptions=True)
+        if self._running is not None:
+            await self._running.close()
+            self._running = None
+
+
+def _check_reloadable(running: LoadedConfig, loaded: LoadedConfig) -> None:
+    before, after = running.config.server, loaded.config.server
+    issues = [
+        ConfigIssue("cannot be changed by a reload, restart gatewayd", key=f"server.{key}")
+        for key in _NEEDS_RESTART
+        if getattr(before, key) != getattr(after, key)
+    ]
+    if (before.tls is None) != (after.tls is None):
+        issues.append(
+            ConfigIssue("TLS cannot be turned on or off by a reload, restart gatewayd",
+                        key="server.tls")  # fmt: skip
+        )
+    if issues:
+        raise ConfigError(locate(issues, loaded))
+
+

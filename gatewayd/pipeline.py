@@ -1,0 +1,327 @@
+"""The pipeline: an ordered list of filters, compiled once per route into a chain of calls.
+
+The order is the order of the configuration. It is checked, never changed: whatever a filter
+``requires`` must be provided by one before it, and the last one must be terminal. The filter that
+provides the route splits the list: those before it run for every request with the gateway's
+settings, those after it are compiled for every pair of route and service with the settings of all
+three layers (see :mod:`gatewayd.layers`).
+
+A chain is closures all the way: ``forward`` of the first filter calls the second, and so on, about
+0.3 us for each level. Filters with equal settings are one object, and routes with the same filters
+share one chain, so ten thousand routes cost no more than their rules.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from gatewayd.errors import (
+    INTERNAL,
+    ConfigError,
+    ConfigIssue,
+    GatewayError,
+    Reject,
+    problem_response,
+)
+from gatewayd.exchange import PREFLIGHT, ROUTE, SERVICE, Exchange, Response
+from gatewayd.layers import KeyPath, Settings, layers_of, merge
+from gatewayd.registry import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from gatewayd.config.schema import GatewayConfig
+    from gatewayd.filter import Filter, Forward
+    from gatewayd.gateway import Gateway
+
+    AnyFilter = Filter[Any]
+    Explain = Callable[[ValidationError, Settings], Sequence[ConfigIssue]]
+
+logger = logging.getLogger("gatewayd.pipeline")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One filter of a chain, with the settings that it got and where each came from."""
+
+    filter: AnyFilter
+    settings: Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """The filters of one route (or those before any route) and the call that runs them.
+
+    Attributes:
+        steps: The filters in order.
+        forward: Runs them.
+        preflight: Runs them as far as the one that answers CORS preflights.
+
+    """
+
+    steps: tuple[Step, ...]
+    forward: Forward
+    preflight: Forward
+
+
+class Pipeline:
+    """All chains of one generation.
+
+    Parameters
+    ----------
+    config: The configuration.
+    gateway: What filters are given.
+
+    Attributes:
+        entry: The chain that every exchange enters; it ends with the filter that provides the
+            route, which continues into the chain of that route.
+        chains: The chain of each pair of route and service, by their names.
+
+    """
+
+    entry: Chain
+
+    def __init__(self, config: GatewayConfig, gateway: Gateway) -> None:
+        self._config = config
+        self._gateway = gateway
+        self.chains: dict[tuple[str, str], Chain] = {}
+        self._filters: dict[tuple[str, bytes], AnyFilter] = {}
+        self._linked: dict[tuple[int, ...], Chain] = {}
+        self._started: list[AnyFilter] = []
+
+    def compile(self, explain: Explain) -> None:
+        """Load the filters, make them with their settings, and link the chains.
+
+        Parameters
+        ----------
+        explain: Turns a failed validation of settings into issues with file and line.
+
+        Raises:
+            ConfigError: a filter is missing, out of order, misconfigured, or failed to construct.
+
+        """
+        self._explain = explain
+        classes = self._load_classes()
+        split = 1 + next(
+            (i for i, plugin in enumerate(classes) if ROUTE in plugin.provides), len(classes) - 1
+        )
+        before, after = classes[:split], classes[split:]
+        self.entry = self._compile(before, end=self._dispatch if after else _end_of_pipeline)
+        if after:
+            self._compile_routes(before, after)
+
+    def _load_classes(self) -> list[type[AnyFilter]]:
+        names = self._config.pipeline.filters
+        issues = [
+            ConfigIssue(f"filter {name!r} is named twice", key="pipeline.filters")
+            for name in sorted({name for name in names if names.count(name) > 1})
+        ]
+        classes = []
+        for index, name in enumerate(names):
+            try:
+                classes.append(self._gateway.plugins.filters.load(name))
+            except PluginError as error:
+                issues.append(ConfigIssue(str(error), key=f"pipeline.filters[{index}]"))
+        if issues:
+            raise ConfigError(issues)
+        return classes
+
+    def _compile_routes(
+        self, before: Sequence[type[AnyFilter]], after: Sequence[type[AnyFilter]]
+    ) -> None:
+        issues: list[ConfigIssue] = []
+        for index, route in enumerate(self._config.routes):
+            for service in route.services:
+                try:
+                    chain = self._compile(
+                        after, end=_end_of_pipeline, before=before, route=index, service=service.name
+                    )
+                except ConfigError as error:
+                    issues += error.issues
+                else:
+                    self.chains[route.name, service.name] = chain
+        if issues:
+            raise ConfigError(_distinct(issues))
+
+    def _compile(
+        self,
+        classes: Sequence[type[AnyFilter]],
+        *,
+        end: Forward,
+        before: Sequence[type[AnyFilter]] = (),
+        route: int | None = None,
+        service: str | None = None,
+    ) -> Chain:
+        steps = []
+        for plugin in classes:
+            layers = layers_of(self._config, plugin.name, route=route, service=service)
+            settings = merge(plugin.name, layers)
+            if settings is not None:
+                steps.append(Step(self._instance(plugin, settings), settings))
+        filters = [step.filter for step in steps]
+        key = tuple(map(id, filters))
+        linked = self._linked.get(key)
+        if linked is None:
+            place = "pipeline.filters" if route is None else f"routes[{route}]"
+            _check_order([*before, *map(type, filters)], place, open_end=end is not _end_of_pipeline)
+            linked = self._linked[key] = Chain(
+                tuple(steps), link(filters, end), _link_preflight(filters)
+            )
+        return Chain(tuple(steps), linked.forward, linked.preflight)
+
+    def _instance(self, plugin: type[AnyFilter], settings: Settings) -> AnyFilter:
+        key = (plugin.name, settings.identity)
+        if key not in self._filters:
+            try:
+                config = plugin.Config.model_validate(settings.values)
+            except ValidationError as error:
+                raise ConfigError(self._explain(error, settings)) from error
+            try:
+                self._filters[key] = plugin(config, self._gateway)
+            except ConfigError as error:
+                raise ConfigError([_placed(issue, settings) for issue in error.issues]) from error
+            except Exception as error:
+                logger.exception("filter %s cannot be constructed", plugin.name)
+                message = f"filter {plugin.name!r} cannot be constructed: {error!r}"
+                raise ConfigError(ConfigIssue(message, key=dotted(settings.path))) from error
+        return self._filters[key]
+
+    def _dispatch(self, exchange: Exchange) -> Any:
+        """Continue into the chain of the route that has been matched."""
+        chain = self.chains[exchange[ROUTE].name, exchange[SERVICE].name]
+        return (chain.preflight if PREFLIGHT in exchange else chain.forward)(exchange)
+
+    @property
+    def filters(self) -> list[AnyFilter]:
+        """Every filter object, each once."""
+        return list(self._filters.values())
+
+    async def start(self) -> None:
+        """Start every filter.
+
+        Raises:
+            GatewayError: one failed to start; those started before it have been closed.
+
+        """
+        for one in self.filters:
+            # Before the call: a start that failed half-way is closed as well.
+            self._started.append(one)
+            try:
+                await one.start()
+            except Exception as error:
+                await self.close()
+                raise GatewayError(f"filter {one.name!r} failed to start: {error!r}") from error
+
+    async def close(self) -> None:
+        """Close every filter, in reverse order; one that fails is logged, the others follow."""
+        while self._started:
+            one = self._started.pop()
+            try:
+                await one.close()
+            except Exception:
+                logger.exception("filter %s failed to close", one.name)
+
+    async def __call__(self, exchange: Exchange) -> Response:
+        """Run an exchange; whatever happens, a response comes back (unless it is cancelled)."""
+        try:
+            return await self.entry.forward(exchange)
+        except Exception as error:
+            return respond_to(error, exchange)
+
+
+def link(filters: Sequence[AnyFilter], end: Forward) -> Forward:
+    """Chain filters into one call that ends with ``end``."""
+    forward = end
+    for one in reversed(filters):
+        forward = _step(one.__call__, _catch(forward) if one.catches_errors else forward)
+    return forward
+
+
+def _step(call: Callable[[Exchange, Forward], Any], forward: Forward) -> Forward:
+    return lambda exchange: call(exchange, forward)
+
+
+def _catch(forward: Forward) -> Forward:
+    async def caught(exchange: Exchange) -> Response:
+        try:
+            return await forward(exchange)
+        except Exception as error:
+            return respond_to(error, exchange)
+
+    return caught
+
+
+def respond_to(error: Exception, exchange: Exchange) -> Response:
+    """Turn what a filter raised into a response; what is no refusal is our fault, and logged."""
+    if isinstance(error, Reject):
+        return problem_response(error, exchange.id)
+    logger.error(
+        "exchange %s failed: %s %s", exchange.id, exchange.request.method, exchange.request.path,
+        exc_info=error,
+    )  # fmt: skip
+    return problem_response(INTERNAL, exchange.id)
+
+
+def _link_preflight(filters: Sequence[AnyFilter]) -> Forward:
+    """Chain filters as far as the one that answers preflights; behind it, and without it, 405."""
+    answering = [i for i, one in enumerate(filters) if one.answers_preflight]
+    return link(filters[: answering[0] + 1] if answering else (), _refuse_preflight)
+
+
+async def _refuse_preflight(exchange: Exchange) -> Response:
+    route = exchange[ROUTE]
+    allowed = ", ".join(sorted(route.methods or ()))
+    raise Reject(
+        405, "method_not_allowed", "The route does not take this method.", [("Allow", allowed)]
+    )
+
+
+async def _end_of_pipeline(exchange: Exchange) -> Response:
+    raise GatewayError(f"{exchange!r} reached the end of the pipeline; a terminal filter forwarded")
+
+
+def _check_order(classes: Sequence[type[AnyFilter]], place: str, *, open_end: bool) -> None:
+    """Check that every filter's needs are provided before it, and that exactly the last is terminal.
+
+    ``open_end``: the list is only the part before the routes' chains, so its end is not judged.
+    """
+    issues = []
+    for index, plugin in enumerate(classes):
+        provided = frozenset[Any]().union(*(earlier.provides for earlier in classes[:index]))
+        for key in sorted(plugin.requires - provided, key=repr):
+            later = [other.name for other in classes[index + 1 :] if key in other.provides]
+            reason = f"{later[0]!r} provides it only later" if later else "no filter provides it"
+            issues.append(f"filter {plugin.name!r} requires {key.name!r}, but {reason}")
+        if plugin.terminal and index < len(classes) - 1:
+            unreachable = classes[index + 1].name
+            issues.append(f"{unreachable!r} can never run: {plugin.name!r} before it is terminal")
+    if not open_end and not (classes and classes[-1].terminal):
+        last = repr(classes[-1].name) if classes else "no filter"
+        issues.append(f"the pipeline ends with {last}, which does not answer; end with 'upstream'")
+    if issues:
+        raise ConfigError([ConfigIssue(issue, key=place) for issue in issues])
+
+
+def dotted(path: KeyPath) -> str:
+    """Return a key path as it is written in errors: ``routes[3].filters.cors``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _placed(issue: ConfigIssue, settings: Settings) -> ConfigIssue:
+    """Complete the key of an issue that a filter found: it knows its settings, not their layer."""
+    layer = settings.origins.get(issue.key.partition(".")[0], settings.path)
+    key = f"{dotted(layer)}.{issue.key}" if issue.key else dotted(layer)
+    return ConfigIssue(issue.message, key=key, hint=issue.hint)
+
+
+def _distinct(issues: Sequence[ConfigIssue]) -> list[ConfigIssue]:
+    """Drop repetitions: one bad gateway-level setting is found again for every route."""
+    seen: Mapping[str, ConfigIssue] = {str(issue): issue for issue in issues}
+    return list(seen.values())
