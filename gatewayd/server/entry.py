@@ -1,0 +1,235 @@
+"""From a parsed head to a :class:`Request`: what the gateway checks and removes before any filter runs.
+
+One object per generation holds what the configuration decides. Everything that a filter or an
+upstream may take for the gateway's own word is removed here: fields that end at this hop, identity
+fields, and ``X-Forwarded-*`` of peers that are not trusted, also in the spellings with underscores
+that CGI-like origins cannot tell apart.
+"""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from gatewayd.errors import Reject
+from gatewayd.exchange import Peer, Request
+from gatewayd.headers import CONNECTION_LEVEL, TOKEN, Headers
+from gatewayd.http1.framing import FORBIDDEN_TRAILERS
+from gatewayd.http1.grammar import CONTENT_LENGTH, list_members, parse_host, split_absolute_form
+from gatewayd.routing.normalise import PathPolicy
+from gatewayd.server.forwarded import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from gatewayd.config.schema import RoutingConfig, ServerConfig
+
+_FORWARDED = frozenset({
+    b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host",
+    b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-ssl",
+    b"x-forwarded-scheme", b"x-forwarded-uri", b"x-forwarded-method", b"x-forwarded-user",
+    b"x-forwarded-client-cert", b"x-real-ip", b"x-client-ip", b"x-original-url", b"x-rewrite-url",
+})  # fmt: skip
+# Of this hop; Expect too, because whoever reads the body answers it.
+_THIS_HOP = CONNECTION_LEVEL | {b"expect"}
+# Connection may name any field (RFC 9110 section 7.6.1), but not talk the gateway out of this one.
+_NOT_REMOVABLE = frozenset({b"host"})
+CHUNKED = -1
+ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
+
+
+def malformed(detail: str) -> Reject:
+    """Return the refusal of a request that breaks HTTP; the connection is closed after it."""
+    return Reject(400, "malformed_request", detail)
+
+
+class Fields:
+    """What the header fields of a request say, after everything was checked and removed.
+
+    Attributes:
+        headers: The fields that filters and upstreams see; for copying, not for changing.
+        peer: The client.
+        host, authority: Of the Host field.
+        length: Bytes of the body, or ``CHUNKED``.
+        keep_alive: Whether the client wants the connection to outlive the response.
+        upgrade: Protocol that the client asks to switch to, lower case.
+        expects_continue: Whether the client waits for ``100 Continue``.
+
+    """
+
+    __slots__ = ("authority", "expects_continue", "headers", "host", "keep_alive", "length", "peer",
+                 "upgrade")  # fmt: skip
+
+    def __init__(self, headers: Headers, peer: Peer, version: tuple[int, int]) -> None:
+        self.headers = headers
+        self.peer = peer
+        self.host, self.authority = _host(headers.index, version)
+        self.length = _body_length(headers.index, version)
+        self.keep_alive = version == (1, 1)
+        self.upgrade: str | None = None
+        self.expects_continue = False
+
+
+class Entry:
+    """Checks requests, as one configuration says.
+
+    Parameters
+    ----------
+    server: Limits, trusted proxies, identity fields.
+    routing: How paths are normalised.
+
+    Attributes:
+        limits: The server's settings.
+        normalise: Returns the normalised form of a path.
+        forbidden_trailers: Trailer fields of requests that are dropped.
+
+    """
+
+    def __init__(self, server: ServerConfig, routing: RoutingConfig) -> None:
+        self.limits = server
+        self.normalise = PathPolicy(routing).normalise
+        identity = frozenset(name.lower().encode("ascii") for name in server.identity_headers)
+        self._stripped_untrusted = _THIS_HOP | identity | _FORWARDED
+        self._stripped_trusted = _THIS_HOP | identity
+        self.forbidden_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED
+        self._trusted = tuple(server.trusted_proxies)
+
+    def peer(
+        self, address: str, port: int, scheme: str, certificate: Mapping[str, object] | None
+    ) -> Peer:
+        """Describe the socket's other end."""
+        # A socket for both families tells IPv4 peers as ::ffff:a.b.c.d.
+        address = address.removeprefix("::ffff:") if "." in address else address
+        trusted = False
+        if self._trusted:
+            ip = ip_address(address)
+            trusted = any(ip.version == net.version and ip in net for net in self._trusted)
+        return Peer(address, port, scheme, trusted=trusted, certificate=certificate)
+
+    def check(
+        self, lines: Iterable[tuple[bytes, bytes]], version: tuple[int, int], peer: Peer
+    ) -> Fields:
+        """Check header fields and remove those that are not for anybody behind the gateway.
+
+        The result depends on nothing but the arguments and the configuration.
+
+        Raises:
+            Reject: they are malformed, contradict each other, or ask for what is not done.
+
+        """
+        headers = Headers(lines)
+        index = headers.index
+        fields = Fields(headers, peer, version)
+        stripped = self._stripped_trusted if peer.trusted else self._stripped_untrusted
+        # Underscores are looked at because CGI and its heirs read X_User_Id as X-User-Id.
+        if not stripped.isdisjoint(index) or b"_" in b"".join(index):
+            members = self._check_connection(fields, index, version)
+            removed = (stripped | frozenset(members)) - _NOT_REMOVABLE
+            fields.headers = Headers(
+                pair for pair in headers.raw if pair[0].lower().replace(b"_", b"-") not in removed
+            )
+        if peer.trusted:
+            fields.peer = client_of(peer, index, self._trusted)
+        fields.headers.prepare()
+        return fields
+
+    def _check_connection(
+        self, fields: Fields, index: Mapping[bytes, bytes], version: tuple[int, int]
+    ) -> list[bytes]:
+        """Take what is said about this hop; return the fields that Connection names."""
+        members = list_members(index.get(b"connection", b""))
+        if not all(map(TOKEN.fullmatch, members)):
+            raise malformed("The Connection field is invalid.")
+        fields.keep_alive = b"close" not in members and (
+            fields.keep_alive or b"keep-alive" in members
+        )
+        if version == (1, 1):
+            if b"upgrade" in members and b"upgrade" in index:
+                fields.upgrade = index[b"upgrade"].decode("latin-1").lower()
+            if b"expect" in index:
+                if index[b"expect"].lower() != b"100-continue":
+                    raise Reject(417, "expectation_failed", "Only 100-continue can be expected.")
+                fields.expects_continue = True
+        return members
+
+    def request(
+        self, method: bytes, target: bytes, version: tuple[int, int], fields: Fields
+    ) -> Request:
+        """Build a request of a target in origin-form and checked fields.
+
+        Raises:
+            Reject: the path is not allowed.
+
+        """
+        text = target.decode("latin-1")
+        path, mark, query = text.partition("?")
+        return Request(
+            method.decode("ascii"),
+            self.normalise(path),
+            query if mark else None,
+            fields.host,
+            fields.authority,
+            fields.headers.copy(),
+            b"",
+            peer=fields.peer,
+            version=version,
+            target=text,
+            upgrade=fields.upgrade,
+            expects_continue=fields.expects_continue,
+        )
+
+
+def origin_form(
+    method: bytes, target: bytes, lines: Iterable[tuple[bytes, bytes]]
+) -> tuple[bytes, list[tuple[bytes, bytes]]]:
+    """Return a target of another form in origin-form, and the fields with its authority as Host.
+
+    RFC 9112 section 3.2.2: the authority of an absolute-form target replaces the Host field,
+    whatever that says.
+
+    Raises:
+        Reject: the form is none that a gateway takes (RFC 9112 section 3.2).
+
+    """
+    if target == b"*" and method == b"OPTIONS":
+        raise Reject(
+            404, "route_not_found", "OPTIONS * asks about a server; there are only routes here."
+        )
+    absolute = split_absolute_form(target)
+    if absolute is None:
+        raise malformed("The request target is invalid.")
+    authority, target = absolute
+    return target, [(b"Host", authority), *(line for line in lines if line[0].lower() != b"host")]
+
+
+def _host(index: Mapping[bytes, bytes], version: tuple[int, int]) -> tuple[str, str]:
+    value = index.get(b"host")
+    if value is None:
+        if version == (1, 1):
+            raise malformed("The Host field is missing.")
+        return "", ""
+    parsed = parse_host(value)
+    if parsed is None:
+        raise malformed("The Host field is invalid.")
+    return parsed
+
+
+def _body_length(index: Mapping[bytes, bytes], version: tuple[int, int]) -> int:
+    """Return how long the body is (RFC 9112 section 6.3); whatever is ambiguous is refused."""
+    coding = index.get(b"transfer-encoding")
+    length = index.get(b"content-length")
+    if coding is None:
+        if length is None:
+            return 0
+        if not CONTENT_LENGTH.fullmatch(length):
+            raise malformed("The Content-Length field is invalid.")
+        return int(length)
+    if length is not None:
+        raise malformed("Transfer-Encoding and Content-Length exclude each other.")
+    if version != (1, 1):
+        raise malformed("Transfer-Encoding does not exist in HTTP/1.0.")
+    if coding.lower() != b"chunked":
+        if not coding or b"chunked" not in list_members(coding)[-1:]:
+            raise malformed("The Transfer-Encoding field is invalid.")
+        raise Reject(501, "unsupported_transfer_coding", "The only transfer coding is chunked.")
+    return CHUNKED

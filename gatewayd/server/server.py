@@ -1,0 +1,127 @@
+"""The public listener of one worker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from gatewayd.server.connection import ClientConnection
+from gatewayd.server.tls import TlsContext
+
+if TYPE_CHECKING:
+    import socket
+
+    from gatewayd.config.schema import TlsConfig
+    from gatewayd.generation import Generations
+    from gatewayd.timers import Sweeper
+
+logger = logging.getLogger("gatewayd.server")
+
+
+class Server:
+    """Accepts connections and serves them with the running generation.
+
+    Parameters
+    ----------
+    generations: Gives the running generation.
+    sweeper: Watches the connections' deadlines.
+
+    Attributes:
+        generations: Gives the running generation.
+        in_flight: Exchanges running now.
+        open_connections: Client connections.
+        registry: aiohttp's server, which keeps the connections.
+        refused_connections: Connections closed because there were too many.
+
+    """
+
+    def __init__(self, generations: Generations, sweeper: Sweeper) -> None:
+        self.generations = generations
+        self.sweeper = sweeper
+        self.in_flight = 0
+        self.open_connections = 0
+        self.refused_connections = 0
+        self._all_gone = asyncio.Event()
+        # The handler is never called: ClientConnection has its own loop. Cancellation is what
+        # releases an upstream when its client is gone.
+        self.registry = web.Server(_not_called, handler_cancellation=True)
+        self._listeners: list[asyncio.Server] = []
+        self._tls: TlsContext | None = None
+
+    async def listen(self, sock: socket.socket, tls: TlsConfig | None) -> None:
+        """Accept connections from a bound socket.
+
+        Raises:
+            ConfigError: a certificate cannot be loaded.
+
+        """
+        loop = asyncio.get_running_loop()
+        if tls is not None:
+            self._tls = TlsContext(tls)
+            self._tls.watch()
+        limits = self.generations.current.entry.limits
+        self._listeners.append(
+            await loop.create_server(
+                lambda: ClientConnection(self, loop),
+                sock=sock,
+                backlog=limits.backlog,
+                ssl=self._tls.context if self._tls else None,
+                ssl_handshake_timeout=limits.header_timeout if self._tls else None,
+                ssl_shutdown_timeout=5.0 if self._tls else None,
+            )
+        )
+
+    def opened(self) -> bool:
+        """Count a connection in; return whether it may stay."""
+        self.open_connections += 1
+        self._all_gone.clear()
+        if self.open_connections <= self.generations.current.entry.limits.max_connections:
+            return True
+        self.refused_connections += 1
+        return False
+
+    def closed(self) -> None:
+        """Count a connection out."""
+        self.open_connections -= 1
+        if not self.open_connections:
+            self._all_gone.set()
+
+    def reload_tls(self, tls: TlsConfig) -> None:
+        """Serve other certificates from now on.
+
+        Raises:
+            ConfigError: a certificate cannot be loaded; the old ones stay in use.
+
+        """
+        if self._tls is not None:
+            self._tls.replace(tls)
+
+    async def drain(self, timeout: float) -> None:  # noqa: ASYNC109  # bounds several waits
+        """Accept no more, let the exchanges end, break off those that run after ``timeout`` s."""
+        for listener in self._listeners:
+            listener.close()
+        for connection in self.registry.connections:
+            connection.close()
+        if self.open_connections:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._all_gone.wait()
+        if self.open_connections:
+            logger.warning("%d connections broken off after %g s", self.open_connections, timeout)
+        connections = [one for one in self.registry.connections if isinstance(one, ClientConnection)]
+        tasks = [task for one in connections if (task := one.abort()) is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Break off what is left, and let go of the certificates."""
+        await self.drain(0)
+        if self._tls is not None:
+            await self._tls.close()
+
+
+async def _not_called(request: web.BaseRequest) -> web.StreamResponse:
+    raise NotImplementedError(f"{request!r} went past ClientConnection")

@@ -1,0 +1,157 @@
+"""TLS on the listener: several certificates by SNI, and files that change while running.
+
+A listening socket keeps the context that it was given. What is served is chosen in its SNI
+callback, which moves the handshake to the context of the matching certificate; loading changed files
+replaces those contexts, and running connections keep theirs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cryptography import x509
+
+from gatewayd.errors import ConfigError, ConfigIssue
+
+if TYPE_CHECKING:
+    from gatewayd.config.schema import CertificateConfig, TlsConfig
+
+logger = logging.getLogger("gatewayd.tls")
+
+# How often the certificate files are looked at. A stat of a few files is nothing; a certificate is
+# renewed days before it expires.
+_WATCH_SECONDS = 5.0
+_VERIFY = {
+    "off": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+
+
+class TlsContext:
+    """The listener's TLS.
+
+    Parameters
+    ----------
+    config: Certificates and client authentication.
+
+    Raises:
+        ConfigError: a file cannot be loaded.
+
+    Attributes:
+        context: What the listening socket gets.
+
+    """
+
+    def __init__(self, config: TlsConfig) -> None:
+        self._config = config
+        self._load(config)
+        self.context = _context(config, config.certificates[0], 0)
+        self.context.sni_callback = self._choose
+        self._watcher: asyncio.Task[None] | None = None
+
+    def _load(self, config: TlsConfig) -> None:
+        stamp = _stamp(config)
+        by_name: dict[str, ssl.SSLContext] = {}
+        default = None
+        for index, certificate in enumerate(config.certificates):
+            context = _context(config, certificate, index)
+            default = default or context
+            for name in _names(certificate.certificate):
+                by_name.setdefault(name, context)
+        self._config, self._stamp = config, stamp
+        self._by_name, self._default = by_name, default
+
+    def _choose(
+        self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext
+    ) -> None:
+        """Pick the certificate: the exact name, then its wildcard, then the first one."""
+        name = (name or "").lower().rstrip(".")
+        wildcard = "*." + name.partition(".")[2]
+        chosen = self._by_name.get(name) or self._by_name.get(wildcard) or self._default
+        connection.context = chosen  # type: ignore[assignment]  # a list of at least one
+
+    def replace(self, config: TlsConfig) -> None:
+        """Serve what another configuration says; raises as the constructor does."""
+        self._load(config)
+
+    def watch(self) -> None:
+        """Look at the files from now on, until :meth:`close`."""
+        self._watcher = asyncio.create_task(self._watch(), name="certificate watcher")
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_SECONDS)
+            self.check_files()
+
+    def check_files(self) -> bool:
+        """Load changed files; return whether there were any. What cannot be loaded is logged."""
+        stamp = _stamp(self._config)
+        if stamp == self._stamp:
+            return False
+        try:
+            self._load(self._config)
+        except ConfigError as error:
+            self._stamp = stamp  # say it once, not every few seconds
+            logger.error("changed certificates are not used: %s", error)  # noqa: TRY400
+            return False
+        logger.info("changed certificates are in use")
+        return True
+
+    async def close(self) -> None:
+        """Stop looking at the files."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+
+
+def _context(config: TlsConfig, certificate: CertificateConfig, index: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = (
+        ssl.TLSVersion.TLSv1_3 if config.minimum_version == "1.3" else ssl.TLSVersion.TLSv1_2
+    )
+    context.set_alpn_protocols(["http/1.1"])
+    key = f"server.tls.certificates[{index}]"
+    try:
+        context.load_cert_chain(certificate.certificate, certificate.key)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigError(
+            ConfigIssue(f"certificate or key cannot be loaded: {error}", key=key)
+        ) from error
+    if config.client_ca is not None:
+        try:
+            context.load_verify_locations(config.client_ca)
+        except (OSError, ssl.SSLError) as error:
+            message = f"authorities cannot be loaded: {error}"
+            raise ConfigError(ConfigIssue(message, key="server.tls.client_ca")) from error
+        context.verify_mode = _VERIFY[config.client_certificates]
+    return context
+
+
+def _names(path: str) -> list[str]:
+    """Return the DNS names of a certificate, lower case; only the alternative names count."""
+    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []  # RFC 9525 section 2: the common name is no host name
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+
+
+def _stamp(config: TlsConfig) -> tuple[tuple[int, int, int], ...]:
+    """Return what changes when any of the files does."""
+    paths = [path for one in config.certificates for path in (one.certificate, one.key)]
+    if config.client_ca is not None:
+        paths.append(config.client_ca)
+    stamps = []
+    for path in paths:
+        try:
+            status = Path(path).stat()
+            stamps.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        except OSError:
+            stamps.append((0, 0, 0))
+    return tuple(stamps)

@@ -1,0 +1,478 @@
+"""One connection to an instance: a request at a time, in a state machine driven by what arrives.
+
+States::
+
+    IDLE --send()--> HEAD --head of a final response--> BODY --end of body--> IDLE or CLOSED
+                      |                                                          ^
+                      +--101--> TUNNEL (the transport is handed over) ------------+
+
+Bytes that arrive in IDLE, or behind the end of a response, belong to no request: the connection is
+closed rather than let them answer somebody else's. It goes back to its pool only from a response
+that ended where its framing says, after a request that was sent whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from gatewayd.body import NoBody, StreamBody
+from gatewayd.errors import BadResponse, UpstreamReset, UpstreamTimeout
+from gatewayd.exchange import Response
+from gatewayd.http1.framing import (
+    ChunkedDecoder,
+    CloseDecoder,
+    FramingError,
+    LengthDecoder,
+    encode_chunk,
+    encode_last_chunk,
+)
+from gatewayd.timers import NEVER
+from gatewayd.upstream.head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead
+from gatewayd.upstream.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gatewayd.body import Body
+    from gatewayd.headers import Headers
+    from gatewayd.http1.framing import Decoder
+    from gatewayd.upstream.pool import Pool
+
+# 1xx responses that one response may bring before its final head; more is an attack or a fault.
+_MAX_INTERIM = 16
+_NOT_FOUND = 3  # -1 of find(), and the four bytes that were sought
+
+
+# Where a connection is; see the module's docstring. Plain strings: CPython 3.11 runs Python code for
+# each access to a member of an Enum, and there are twenty in the life of a request.
+IDLE = "idle"
+HEAD = "head"
+BODY = "body"
+TUNNEL = "tunnel"
+CLOSED = "closed"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long an attempt may take, in seconds; the attempt fails with 504 after that.
+
+    Attributes:
+        first_byte: From the last byte of the request to the response head.
+        between_bytes: Between two reads of the response body.
+        write: In which the instance takes nothing of a request that waits for it.
+        tunnel_idle: In which a tunnel carries nothing.
+        expect: Wait for ``100 Continue`` before the body is sent all the same.
+
+    """
+
+    first_byte: float = 60.0
+    between_bytes: float = 60.0
+    write: float = 60.0
+    tunnel_idle: float = 3600.0
+    expect: float = 1.0
+
+
+@dataclass(slots=True)
+class Attempt:
+    """A request as it goes to one instance.
+
+    Attributes:
+        method: Its method.
+        head: The complete head, its empty line included.
+        body: What follows the head.
+        chunked: Whether the body is sent chunked.
+        timeouts: Limits of this attempt.
+        deadline: When the whole exchange must have ended, in the sweeper's clock.
+        on_interim: Is given 1xx responses.
+        upgrade: The protocol that the client asks for; without it a 101 is refused.
+        expects_continue: Wait for ``100 Continue`` before the body is sent.
+
+    """
+
+    method: str
+    head: bytes
+    body: bytes | Body
+    chunked: bool
+    timeouts: Timeouts
+    deadline: float
+    on_interim: Callable[[int, Headers], None]
+    upgrade: str | None = None
+    expects_continue: bool = False
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """A connection to one instance; made, kept and dropped by its :class:`Pool`.
+
+    Attributes:
+        state: Where it is.
+        requests: Requests that it has been given; above 1 it is a reused one.
+        received: Whether a byte of the current response has arrived.
+        expires_at: When :meth:`expire` is due (see :mod:`gatewayd.timers`).
+
+    """
+
+    __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
+                 "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_phase_end", "_pool", "_pump",
+                 "_reading_paused", "_sending", "_transport", "_waiter", "expires_at", "received", "requests",
+                 "state")  # fmt: skip
+
+    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._limits = pool.config
+        self._heads = pool.heads
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self.state = IDLE
+        self.requests = 0
+        self.received = False
+        self.expires_at = NEVER
+        self._buffer = b""
+        self._attempt: Attempt | None = None
+        self._waiter: asyncio.Future[Response] | None = None
+        self._body: StreamBody | None = None
+        self._decoder: Decoder | None = None
+        self._pump: asyncio.Task[None] | None = None
+        self._can_write: asyncio.Future[None] | None = None
+        self._continue: asyncio.Future[None] | None = None
+        self._sending = False
+        self._keep_alive = True
+        self._interim = 0
+        self._phase_end = NEVER
+        self._reading_paused = False
+
+    # --- sending -----------------------------------------------------------------------------
+
+    def send(self, attempt: Attempt) -> asyncio.Future[Response]:
+        """Send a request; the future gets its response once the head is there, or what went wrong.
+
+        Whoever gives up waiting calls :meth:`abandon`.
+        """
+        waiter = self._waiter = self._loop.create_future()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            waiter.set_exception(UpstreamReset("the connection was lost before", sent=False))
+            self.close()
+            return waiter
+        self.state = HEAD
+        self.requests += 1
+        self.received = False
+        self._attempt = attempt
+        body = attempt.body
+        if type(body) is bytes:
+            transport.write(attempt.head + body if body else attempt.head)
+        else:
+            transport.write(attempt.head)
+            self._sending = True
+            self._pump = self._loop.create_task(self._pump_body(attempt, cast("Body", body)))
+        self._arm(attempt.timeouts.first_byte)
+        return waiter
+
+    def abandon(self, attempt: Attempt) -> None:
+        """Stop working on an attempt whose waiter was cancelled.
+
+        A cancellation can arrive after the response: the connection may by then be idle, or already
+        serve somebody else.
+        """
+        if self._attempt is attempt:
+            self.close()
+
+    async def _pump_body(self, attempt: Attempt, body: Body) -> None:
+        """Write a streamed request body, at the speed of both ends."""
+        try:
+            if attempt.expects_continue:
+                await self._await_continue(attempt.timeouts.expect)
+            await self._copy(attempt, body)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # the client's side of the body failed
+            self._fail(error)
+        else:
+            self._sending = False
+            if self.state == HEAD:
+                self._arm(attempt.timeouts.first_byte)
+            elif self.state == IDLE:
+                self._finish_exchange()
+
+    async def _copy(self, attempt: Attempt, body: Body) -> None:
+        transport = self._transport
+        while transport is not None:
+            # While the client is slow there is nothing to hold against the instance.
+            self._arm(NEVER)
+            piece = await body.read()
+            if not piece:
+                break
+            transport.write(encode_chunk(piece) if attempt.chunked else piece)
+            if self._can_write is not None:
+                self._arm(attempt.timeouts.write)
+                await self._can_write
+            transport = self._transport
+        if transport is not None and attempt.chunked:
+            transport.write(encode_last_chunk(body.trailers))
+
+    async def _await_continue(self, limit: float) -> None:
+        """Wait until the instance asks for the body; RFC 9110 section 10.1.1 forbids to wait for ever."""
+        self._continue = self._loop.create_future()
+        handle = self._loop.call_later(limit, _resolve, self._continue)
+        try:
+            await self._continue
+        finally:
+            handle.cancel()
+            self._continue = None
+
+    # --- receiving ---------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Take what arrived, as the state says."""
+        if self.state == HEAD:
+            self.received = True
+            self._take_head(self._buffer + data if self._buffer else data)
+        elif self.state == BODY:
+            self._take_body(data)
+        else:
+            self.close()  # bytes that belong to no request
+
+    def _take_head(self, data: bytes) -> None:
+        attempt = cast("Attempt", self._attempt)
+        while self.state == HEAD:
+            end = data.find(b"\r\n\r\n") + 4
+            if (end if end > _NOT_FOUND else len(data)) > self._limits.max_response_header_bytes:
+                self._fail(BadResponse("the response head is too large", sent=True))
+                return
+            if end == _NOT_FOUND:
+                self._buffer = data
+                return
+            self._buffer = b""
+            try:
+                head = self._heads.parse(data[:end], self._limits.max_response_headers)
+            except HeadError as error:
+                self._fail(BadResponse(str(error), sent=True))
+                return
+            data = data[end:]
+            if head.status >= 200:  # noqa: PLR2004
+                self._start_response(attempt, head, data)
+                return
+            if head.status == 101:  # noqa: PLR2004
+                self._start_tunnel(attempt, head, data)
+                return
+            self._take_interim(attempt, head)
+            if not data:
+                return
+
+    def _take_interim(self, attempt: Attempt, head: ResponseHead) -> None:
+        self._interim += 1
+        if self._interim > _MAX_INTERIM:
+            self._fail(BadResponse(f"more than {_MAX_INTERIM} interim responses", sent=True))
+        elif head.status == 100:  # noqa: PLR2004  # answers our own Expect, not the client's
+            if self._continue is not None:
+                _resolve(self._continue)
+        else:
+            attempt.on_interim(head.status, head.headers)
+
+    def _start_response(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
+        self._keep_alive = head.keep_alive
+        self._interim = 0
+        framing = head.framing(attempt.method)
+        headers = head.headers.copy()
+        if 0 <= framing <= len(rest):
+            body: bytes | Body = rest
+            if framing < len(rest):
+                self._keep_alive = False  # bytes behind the end belong to no request
+                body = rest[:framing]
+            if framing == 0 and head.content_length:
+                body = NoBody(head.content_length)
+            self._deliver(Response(head.status, headers, body))
+            self._end_response()
+            return
+        stream = self._body = StreamBody(
+            None if framing < 0 else framing,
+            pause=self._pause_reading,
+            resume=self._resume_reading,
+            on_close=self.close,
+        )
+        self.state = BODY
+        if framing == CHUNKED:
+            self._decoder = ChunkedDecoder(stream)
+        elif framing == UNTIL_CLOSE:
+            self._keep_alive = False
+            self._decoder = CloseDecoder(stream)
+        else:
+            self._decoder = LengthDecoder(stream, framing)
+        if rest:
+            self._take_body(rest)
+        else:
+            self._arm(attempt.timeouts.between_bytes)
+        whole = stream.take_all()
+        self._deliver(Response(head.status, headers, stream if whole is None else whole))
+
+    def _take_body(self, data: bytes) -> None:
+        decoder = cast("Decoder", self._decoder)
+        try:
+            rest = decoder.feed(data)
+        except FramingError as error:
+            self._fail(BadResponse(str(error), sent=True))
+            return
+        if rest is None:
+            if not self._reading_paused:
+                self._arm(cast("Attempt", self._attempt).timeouts.between_bytes)
+            return
+        if rest:
+            self._keep_alive = False
+        self._end_response()
+
+    def _deliver(self, response: Response) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(response)
+
+    def _end_response(self) -> None:
+        """The response is complete: keep the connection if request and response were whole."""
+        self._body = None
+        self._decoder = None
+        if self._sending:
+            # Answered early. What is left of the request would have to be read by an instance that
+            # has lost interest; RFC 9112 section 9.6 expects the connection to be closed.
+            self._keep_alive = False
+        self.state = IDLE
+        self._finish_exchange()
+
+    def _finish_exchange(self) -> None:
+        self._attempt = None
+        self._pump = None
+        if self._keep_alive and self._transport is not None:
+            self.expires_at = NEVER
+            if self._reading_paused:
+                # The last piece of the body is still unread, but it has left this connection.
+                self._reading_paused = False
+                self._transport.resume_reading()
+            self._pool.give_back(self)
+        else:
+            self.close()
+
+    def _start_tunnel(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
+        offered = head.upgrade.decode("latin-1") if head.upgrade else None
+        if attempt.upgrade is None or offered != attempt.upgrade or self._transport is None:
+            self._fail(BadResponse("101 that was not asked for", sent=True))
+            return
+        self.state = TUNNEL
+        self.expires_at = NEVER
+        tunnel = Tunnel(
+            self._transport,
+            rest,
+            idle_timeout=attempt.timeouts.tunnel_idle,
+            sweeper=self._pool.sweeper,
+            on_end=self.close,
+        )
+        self._deliver(Response(101, head.headers, tunnel=tunnel))
+
+    # --- back-pressure and deadlines ---------------------------------------------------------
+
+    def _pause_reading(self) -> None:
+        self._arm(NEVER)  # the client is slow, not the instance
+        if self._transport is not None:
+            self._reading_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        # The body may resume after its connection has gone on to serve somebody else.
+        if self._transport is None or self._body is None or not self._reading_paused:
+            return
+        self._reading_paused = False
+        self._arm(cast("Attempt", self._attempt).timeouts.between_bytes)
+        self._transport.resume_reading()
+
+    def pause_writing(self) -> None:
+        """Hold the request's body: the transport's buffer is full."""
+        self._can_write = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """Go on with the request's body."""
+        if self._can_write is not None:
+            _resolve(self._can_write)
+            self._can_write = None
+
+    def _arm(self, seconds: float) -> None:
+        """Set the deadline of the current phase; the exchange's own deadline always holds."""
+        self._phase_end = self._clock() + seconds if seconds != NEVER else NEVER
+        deadline = NEVER if self._attempt is None else self._attempt.deadline
+        self.expires_at = deadline if deadline < self._phase_end else self._phase_end
+
+    def expire(self, now: float) -> None:
+        """Break off what took too long."""
+        if self.state == IDLE:
+            self.close()
+            return
+        attempt = self._attempt
+        total = attempt is not None and attempt.deadline <= now
+        phase = "the exchange's deadline passed" if total else f"timed out in {self.state}"
+        self._fail(UpstreamTimeout(phase, sent=True))
+
+    # --- the end -----------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def eof_received(self) -> bool:
+        """Let the transport close; :meth:`connection_lost` follows."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End whatever goes on: an end-of-file is how some bodies end, an error never is."""
+        self._transport = None
+        if (
+            self.state == BODY
+            and exc is None
+            and self._decoder is not None
+            and self._decoder.feed_eof()
+        ):
+            self._keep_alive = False
+            self._end_response()
+        elif self.state in (HEAD, BODY):
+            where = "head" if self.state == HEAD else "body"
+            cause = f"connection closed in the response's {where}" + (f": {exc!r}" if exc else "")
+            self._fail(UpstreamReset(cause, sent=True))
+        self.close()
+
+    def _fail(self, error: Exception) -> None:
+        """End the exchange with an error, and the connection with it."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(error)
+        elif self._body is not None:
+            self._body.fail(error)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and tell the pool. Safe to call twice."""
+        if self.state == CLOSED:
+            return
+        before = self.state
+        self.state = CLOSED
+        self.expires_at = NEVER
+        if self._pump is not None:
+            self._pump.cancel()
+            self._pump = None
+        self.resume_writing()
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_exception(UpstreamReset("connection closed", sent=True))
+        if self._body is not None:
+            self._body.fail(UpstreamReset("connection closed in the response's body", sent=True))
+            self._body = None
+        if self._transport is not None and before != TUNNEL:
+            if before == IDLE:
+                self._transport.close()
+            else:
+                self._transport.abort()  # close() would wait for an instance that takes nothing
+        self._transport = None
+        self._attempt = None
+        self._pool.drop(self)
+
+    def __repr__(self) -> str:
+        return f"<upstream connection to {self._pool.url}: {self.state}>"
+
+
+def _resolve(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
+
