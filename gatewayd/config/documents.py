@@ -1,0 +1,112 @@
+"""Reading one configuration file, TOML or YAML, into plain values with known lines."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayd.config.lines import toml_lines
+from gatewayd.config.places import Source
+from gatewayd.config.yaml_form import read_yaml
+from gatewayd.errors import ConfigError, ConfigIssue
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_FILE_BYTES = 16 * 1024 * 1024
+"""Largest configuration file; ten thousand routes take about one."""
+MAX_DEPTH = 64
+"""Deepest nesting of values; no setting needs a tenth of it."""
+
+_YAML_SUFFIXES = frozenset({".yaml", ".yml"})
+_TOML_PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column \d+|end of document)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One file: its values as they stand there, and where each of them stands."""
+
+    path: Path
+    values: dict[str, Any]
+    source: Source
+
+
+def read_document(path: Path) -> Document:
+    """Read a file; ``.yaml`` and ``.yml`` are YAML, everything else is TOML.
+
+    Raises:
+        ConfigError: it cannot be read, is too large or too deep, or is not what it should be.
+
+    """
+    text = _text(path)
+    name = str(path)
+    if path.suffix in _YAML_SUFFIXES:
+        values, lines = read_yaml(text, name, max_depth=MAX_DEPTH)
+        source = Source(name, find_lines=lambda: lines)
+    else:
+        values = _toml(text, name)
+        source = Source(name, find_lines=lambda: toml_lines(text))
+    if _depth(values) > MAX_DEPTH:
+        raise ConfigError(ConfigIssue("nested too deep", file=name))
+    return Document(path, values, source)
+
+
+def read_bounded(path: Path, limit: int) -> bytes:
+    """Read a file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is larger.
+
+    """
+    with path.open("rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise ValueError(f"larger than {limit} bytes")
+    return data
+
+
+def _text(path: Path) -> str:
+    name = str(path)
+    try:
+        data = read_bounded(path, MAX_FILE_BYTES)
+    except OSError as error:
+        message = f"cannot be read: {error.strerror}"
+        raise ConfigError(ConfigIssue(message, file=name)) from error
+    except ValueError as error:
+        raise ConfigError(ConfigIssue(str(error), file=name)) from error
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(ConfigIssue("not UTF-8", file=name, line=line)) from error
+
+
+def _toml(text: str, name: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        place = _TOML_PLACE.search(message)
+        line = text.count("\n") + 1 if place is None or not place["line"] else int(place["line"])
+        issue = ConfigIssue(f"not TOML: {_TOML_PLACE.sub('', message)}", file=name, line=line)
+        raise ConfigError(issue) from error
+    except RecursionError as error:
+        raise ConfigError(ConfigIssue("nested too deep", file=name)) from error
+
+
+def _depth(value: object) -> int:
+    depth = 0
+    layer = [value]
+    while layer and depth <= MAX_DEPTH:
+        depth += 1
+        layer = [child for parent in layer for child in _children(parent)]
+    return depth
+
+
+def _children(value: object) -> list[object]:
+    if isinstance(value, dict):
+        return list(value.values())
+    return value if isinstance(value, list) else []

@@ -1,0 +1,46 @@
+"""Value types that several settings share."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+"""A duration in seconds, above 0 and at most a day."""
+
+HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]
+"""The name of a header field (RFC 9110 section 5.1)."""
+
+
+def _network(value: object) -> object:
+    if isinstance(value, str):
+        return ip_network(value, strict=False)
+    return value
+
+
+Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
+"""An IP network in CIDR form; a single address is a network of one."""
+
+
+# What goes into a Host field; urlsplit() takes spaces and more for a host.
+_AUTHORITY = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]+)?")
+
+
+def _service_url(value: str) -> str:
+    parts = urlsplit(value)
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError("an instance URL has no credentials, query or fragment")
+    if parts.scheme not in ("http", "https") or not _AUTHORITY.fullmatch(parts.netloc):
+        raise ValueError("expected http://host:port or https://host:port")
+    if parts.path not in ("", "/"):
+        raise ValueError("an instance URL has no path; use the route's rewrite")
+    _ = parts.port  # raises ValueError where it is not a number up to 65535
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+ServiceUrl = Annotated[str, AfterValidator(_service_url)]
+"""The address of an instance: scheme, host and port."""
