@@ -1,0 +1,1 @@
+"""The built-in filters. Each uses only what `gatewayd` exports, as anybody's would."""

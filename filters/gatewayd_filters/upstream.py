@@ -1,0 +1,164 @@
+"""Sends the request to the chosen instance; the last filter of the pipeline.
+
+What it adds to a request: ``X-Forwarded-For``, ``-Proto`` and ``-Host`` and ``X-Real-IP`` (what
+Kong and Traefik send as well), and ``Via`` (RFC 9110 section 7.6.3). What untrusted clients had
+put into these fields was removed on entry; what a trusted proxy said is continued.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from gatewayd import (
+    INSTANCE,
+    PARAMS,
+    ROUTE,
+    Exchange,
+    Filter,
+    FilterConfig,
+    Forward,
+    Response,
+    Seconds,
+    Timeouts,
+)
+
+if TYPE_CHECKING:
+    from gatewayd import Gateway, Headers, Instance, Request
+
+_FORWARDED = frozenset({
+    b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip",
+})  # fmt: skip
+
+
+class UpstreamConfig(FilterConfig):
+    """Settings of the `upstream` filter."""
+
+    first_byte_timeout: Seconds = 60.0
+    """Time from the request's last byte to the response head; above it: 504. nginx's default."""
+    between_bytes_timeout: Seconds = 60.0
+    """Longest pause between two reads of a response body. nginx's default."""
+    write_timeout: Seconds = 60.0
+    """Longest time in which the instance takes nothing of a request body. nginx's default."""
+    expect_timeout: Seconds = 1.0
+    """How long to wait for the instance's `100 Continue` before the body is sent all the same.
+    curl's default."""
+    tunnel_idle_timeout: Seconds = 3600.0
+    """How long an upgraded connection may carry nothing."""
+    host: Literal["client", "instance"] = "client"
+    """Host field to send: the client's, or the instance's own. A route's `rewrite.host` wins."""
+    forwarded_headers: bool = True
+    """Whether to send `X-Forwarded-For`, `-Proto`, `-Host` and `X-Real-IP`."""
+    via: str = Field("gatewayd", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]*$")
+    """Name to add to `Via`; empty for none."""
+    upgrades: tuple[str, ...] = ("websocket",)
+    """Protocols that a client may switch to. An upgrade to another one is ignored, as RFC 9110
+    section 7.8 permits; `h2c` is how requests are smuggled past filters."""
+
+
+class Upstream(Filter[UpstreamConfig]):
+    """Sends the request to the chosen instance."""
+
+    name = "upstream"
+    Config = UpstreamConfig
+    requires = frozenset({INSTANCE, ROUTE})
+    terminal = True
+
+    def __init__(self, config: UpstreamConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        self._timeouts = Timeouts(
+            first_byte=config.first_byte_timeout,
+            between_bytes=config.between_bytes_timeout,
+            write=config.write_timeout,
+            tunnel_idle=config.tunnel_idle_timeout,
+            expect=config.expect_timeout,
+        )
+        self._upgrades = frozenset(name.lower() for name in config.upgrades)
+        self._via = config.via
+        self._replaced = frozenset[bytes]()
+        if config.forwarded_headers:
+            self._replaced |= _FORWARDED
+        if config.via:
+            self._replaced |= {b"via"}
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:  # noqa: ARG002
+        """Send the request; there is nothing to forward to."""
+        instance = exchange[INSTANCE]
+        request = exchange.request
+        path = request.path
+        route = exchange[ROUTE]
+        if route.config.rewrite is not None:
+            path = route.rewritten(path, exchange.get(PARAMS, {}))
+        return await instance.send(
+            request.method,
+            path if request.query is None else f"{path}?{request.query}",
+            self._fields(exchange, instance),
+            request.body,
+            extra_fields=self._extra_fields(request),
+            timeouts=self._timeouts,
+            deadline=exchange.deadline,
+            on_interim=exchange.send_interim,
+            upgrade=request.upgrade if request.upgrade in self._upgrades else None,
+            expects_continue=request.expects_continue,
+        )
+
+    def _fields(self, exchange: Exchange, instance: Instance) -> Headers:
+        """Return the fields to send, without those that :meth:`_extra_fields` writes anew."""
+        headers = exchange.request.headers
+        rewrite = exchange[ROUTE].config.rewrite
+        host = rewrite.host if rewrite is not None else None
+        if host is None and (self.config.host == "instance" or b"host" not in headers.index):
+            host = instance.authority
+        replaced = self._replaced & headers.index.keys()
+        if host is None and not replaced:
+            return headers
+        headers = headers.copy()  # another attempt starts from the same request
+        headers.remove(*(name.decode("ascii") for name in replaced))
+        if host is not None:
+            headers.set("Host", host)
+        return headers
+
+    def _extra_fields(self, request: Request) -> bytes:
+        """Return what the gateway says of the client and of itself, as field lines."""
+        index = request.headers.index
+        peer = request.peer
+        return _lines(
+            peer.socket_address,
+            peer.address,
+            peer.scheme,
+            index.get(b"x-forwarded-for"),
+            index.get(b"x-forwarded-host") or request.authority.encode("latin-1"),
+            self.config.forwarded_headers,
+            index.get(b"via"),
+            f"{request.version[0]}.{request.version[1]} {self._via}" if self._via else None,
+        )
+
+
+# The same for every request of a client to a host; bounded, and a miss costs what it always would.
+@lru_cache(maxsize=4096)
+def _lines(
+    socket_address: str,
+    address: str,
+    scheme: str,
+    forwarded_for: bytes | None,
+    forwarded_host: bytes,
+    forwarded: bool,  # part of the cache's key
+    via: bytes | None,
+    own_via: str | None,
+) -> bytes:
+    lines = b""
+    if forwarded:
+        # Only a trusted peer's field is still here; it told of the client, and is itself the next
+        # one in the list.
+        chain = socket_address.encode("ascii")
+        lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
+            chain if forwarded_for is None else forwarded_for + b", " + chain,
+            scheme.encode("ascii"),
+            forwarded_host,
+        ) + b"X-Real-IP: %b\r\n" % address.encode("ascii")
+    if own_via is not None:
+        hop = own_via.encode("ascii")
+        lines += b"Via: %b\r\n" % (hop if via is None else via + b", " + hop)
+    return lines
