@@ -1,7 +1,7 @@
 """Message bodies: a stream of bytes with back-pressure, never buffered because of its size.
 
-A body is either ``bytes``, when all of it has already arrived, or a :class:`Body` that is read piece
-by piece. Connections feed a :class:`StreamBody`; filters that transform a body subclass
+A body is either ``bytes``, when all of it has already arrived, or a :class:`Body` that is read
+piece by piece. Connections feed a :class:`StreamBody`; filters that transform a body subclass
 :class:`Body` around the one that they got.
 """
 
@@ -111,19 +111,28 @@ class IterBody(Body):
 class StreamBody(Body):
     """A body that a connection feeds and one reader reads.
 
-    Parameters
-    ----------
-    pause, resume:
-        Called when more than ``HIGH_WATER`` bytes wait, and when they have been read.
-    on_close:
-        Called once if the reader abandons the body before its end.
-    on_read:
-        Called once before the first read waits: the moment to ask for ``100 Continue``.
+    Args:
+        pause, resume:
+            Called when more than ``HIGH_WATER`` bytes wait, and when they have been read.
+        on_close:
+            Called once if the reader abandons the body before its end.
+        on_read:
+            Called once before the first read waits: the moment to ask for ``100 Continue``.
 
     """
 
-    __slots__ = ("_buffered", "_ended", "_error", "_on_close", "_on_read", "_paused", "_waiting",
-                 "_pause", "_resume", "_waiter")  # fmt: skip
+    __slots__ = (
+        "_buffered",
+        "_ended",
+        "_error",
+        "_on_close",
+        "_on_read",
+        "_pause",
+        "_paused",
+        "_resume",
+        "_waiter",
+        "_waiting",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -196,7 +205,7 @@ class StreamBody(Body):
                 await self._waiter
             finally:
                 self._waiter = None
-        # All that waits as one piece: one write instead of many where the sender's pieces are small.
+        # All that waits, as one piece: one write instead of many where the pieces are small.
         whole = self._waiting.popleft() if len(self._waiting) == 1 else b"".join(self._waiting)
         self._drop()
         return whole

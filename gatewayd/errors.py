@@ -27,12 +27,11 @@ class GatewayError(Exception):
 class ConfigIssue:
     """One thing that is wrong in a configuration, told to whoever can mend it.
 
-    Parameters
-    ----------
-    message: What is wrong and what was expected.
-    key: Dotted path of the key, as ``routes[2].timeout``.
-    file, line: Where it stands; line counts from 1. Empty and 0 where it stands in no file.
-    hint: What to do, such as the nearest valid name.
+    Args:
+        message: What is wrong and what was expected.
+        key: Dotted path of the key, as ``routes[2].timeout``.
+        file, line: Where it stands; line counts from 1. Empty and 0 where it stands in no file.
+        hint: What to do, such as the nearest valid name.
 
     """
 
@@ -48,8 +47,10 @@ class ConfigIssue:
         self.hint = hint
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}: " if self.file and self.line else (
-            f"{self.file}: " if self.file else ""
+        place = (
+            f"{self.file}:{self.line}: "
+            if self.file and self.line
+            else (f"{self.file}: " if self.file else "")
         )
         key = f"{self.key}: " if self.key else ""
         hint = f" ({self.hint})" if self.hint else ""
@@ -70,12 +71,11 @@ class ConfigError(GatewayError):
 class Reject(GatewayError):  # noqa: N818  # what filters raise to refuse; not an error of theirs
     """Refuse the exchange: raised by filters, answered with a problem document.
 
-    Parameters
-    ----------
-    status: HTTP status, 400 to 599. 4xx is the caller's fault, 5xx ours or the upstream's.
-    code: Stable machine-readable code in snake_case; part of the API.
-    detail: One sentence for the caller; it must give nothing away.
-    headers: Extra response fields, such as ``("Retry-After", "1")``.
+    Args:
+        status: HTTP status, 400 to 599. 4xx is the caller's fault, 5xx ours or the upstream's.
+        code: Stable machine-readable code in snake_case; part of the API.
+        detail: One sentence for the caller; it must give nothing away.
+        headers: Extra response fields, such as ``("Retry-After", "1")``.
 
     """
 
@@ -167,7 +167,7 @@ class PoolExhausted(UpstreamError):  # noqa: N818
     reason = "overloaded"
 
 
-class NoInstance(Reject):  # noqa: N818
+class NoInstance(Reject):
     """The service has no instance that may be used now."""
 
     def __init__(self, retry_after: float = 1.0) -> None:
@@ -207,4 +207,4 @@ def phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "Client Error" if status < 500 else "Server Error"  # noqa: PLR2004
+        return "Client Error" if status < 500 else "Server Error"

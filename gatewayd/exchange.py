@@ -243,7 +243,8 @@ class Exchange(dict[Key[Any], Any]):
         def get(self, key: Key[T]) -> T | None: ...
         @overload
         def get(self, key: Key[T], default: D) -> T | D: ...
-        def get(self, key: Key[Any], default: Any = None) -> Any: ...
+        def get(self, key: Key[Any], default: Any = None) -> Any:
+            """Return what is under ``key``, or ``default`` where no filter has set it."""
 
     @property
     def route(self) -> Route | None:

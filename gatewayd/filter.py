@@ -51,10 +51,9 @@ ConfigT = TypeVar("ConfigT", bound=FilterConfig)
 class Filter(Generic[ConfigT]):
     """One stage of the pipeline.
 
-    Parameters
-    ----------
-    config: The filter's settings, merged from all layers and validated.
-    gateway: What the host gives to filters: clock, log, routes, services, kept state.
+    Args:
+        config: The filter's settings, merged from all layers and validated.
+        gateway: What the host gives to filters: clock, log, routes, services, kept state.
 
     The constructor does no I/O; :meth:`start` does, and :meth:`close` undoes it.
 

@@ -33,11 +33,10 @@ class Readiness:
     def add(self, name: str, check: Callable[[], Awaitable[None]], *, gates: bool = True) -> None:
         """Register a dependency.
 
-        Parameters
-        ----------
-        name: Its name, such as ``redis``.
-        check: Raises if the dependency does not work; bounded in time by whoever calls it.
-        gates: Whether its failure makes the worker not ready.
+        Args:
+            name: Its name, such as ``redis``.
+            check: Raises if the dependency does not work; bounded in time by whoever calls it.
+            gates: Whether its failure makes the worker not ready.
 
         """
         self._checks[name] = (check, gates)
@@ -124,11 +123,10 @@ class Gateway:
     def keep(self, key: Hashable, make: Callable[[], T]) -> T:
         """Return live state that survives a reload as long as ``key`` stays the same.
 
-        Parameters
-        ----------
-        key: Everything that the state depends on, with the filter's name first.
-        make: Makes it where no running generation has it. If it has a ``close`` method, that is
-            called (and awaited) when no generation uses it any more.
+        Args:
+            key: Everything that the state depends on, with the filter's name first.
+            make: Makes it where no running generation has it. If it has a ``close`` method, that is
+                called (and awaited) when no generation uses it any more.
 
         """
         value = self._kept.acquire(key, make)

@@ -1,8 +1,8 @@
 """A generation: everything that one configuration makes, built and validated whole.
 
-A reload builds a new generation beside the running one, swaps one reference, and retires the old one
-when its last exchange, tunnels included, has ended. What could not be built changes nothing. Live
-state that both configurations ask for with the same settings is shared (see
+A reload builds a new generation beside the running one, swaps one reference, and retires the old
+one when its last exchange, tunnels included, has ended. What could not be built changes nothing.
+Live state that both configurations ask for with the same settings is shared (see
 :class:`gatewayd.gateway.KeptState`).
 """
 
@@ -43,13 +43,12 @@ _NEEDS_RESTART = ("host", "port", "workers", "backlog")
 class Generation:
     """What one configuration makes: routes, services, filters, chains.
 
-    Parameters
-    ----------
-    loaded: The configuration.
-    plugins: The installed plugins.
-    kept: State shared with other generations.
-    readiness: What filters register their dependencies with.
-    sweeper: Watches the deadlines of upstream connections; its clock is the gateway's.
+    Args:
+        loaded: The configuration.
+        plugins: The installed plugins.
+        kept: State shared with other generations.
+        readiness: What filters register their dependencies with.
+        sweeper: Watches the deadlines of upstream connections; its clock is the gateway's.
 
     Raises:
         ConfigError: the configuration cannot be used.
@@ -135,7 +134,7 @@ class Generation:
             await self.close()
 
     async def close(self) -> None:
-        """Close filters, then what they used; failures are logged, the rest is closed all the same."""
+        """Close filters, then what they used; failures are logged, the rest is closed anyway."""
         await self.pipeline.close()
         for failure in await self.gateway.close():
             logger.error("generation %d: closing failed", self.number, exc_info=failure)
@@ -227,10 +226,9 @@ def _check_reloadable(running: LoadedConfig, loaded: LoadedConfig) -> None:
     ]
     if (before.tls is None) != (after.tls is None):
         issues.append(
-            ConfigIssue("TLS cannot be turned on or off by a reload, restart gatewayd",
-                        key="server.tls")  # fmt: skip
+            ConfigIssue(
+                "TLS cannot be turned on or off by a reload, restart gatewayd", key="server.tls"
+            )
         )
     if issues:
         raise ConfigError(locate(issues, loaded))
-
-

@@ -2,7 +2,7 @@
 
 The gateway forwards most fields untouched, so the truth is the list of (name, value) pairs as
 received; a lookup index over it is built on first use and dropped on mutation. Values are bytes
-because RFC 9110 section 5.5 allows obs-text: decoding and encoding again as UTF-8 would change them.
+because RFC 9110 section 5.5 allows obs-text: decoding and encoding again as UTF-8 would change it.
 The ``str`` methods use latin-1, which maps every byte to one character and back.
 """
 
@@ -20,8 +20,8 @@ TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 # RFC 9110 section 5.5: what may never stand in a value; CR, LF and NUL are how responses are split.
 _FORBIDDEN_IN_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 
-# Fields that end at each hop or frame the message (RFC 9110 section 7.6.1, RFC 9112 section 6). They
-# never stand in the headers that filters see: the server and the upstream client write them.
+# Fields that end at each hop or frame the message (RFC 9110 section 7.6.1, RFC 9112 section 6).
+# They never stand in the headers that filters see: the server and the upstream client write them.
 HOP_BY_HOP = frozenset({
     b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization",
     b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade",

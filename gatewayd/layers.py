@@ -7,17 +7,15 @@ also where it is a table. ``false`` removes the filter, ``true`` or a table brin
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-
-import orjson
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from gatewayd.config.places import KeyPath
     from gatewayd.config.schema import GatewayConfig, RouteConfig
-
-KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +50,7 @@ class Settings:
     @property
     def identity(self) -> bytes:
         """Bytes that are equal for equal settings, wherever they came from."""
-        return orjson.dumps(self.values, option=orjson.OPT_SORT_KEYS, default=str)
+        return json.dumps(self.values, sort_keys=True, default=str).encode()
 
 
 def merge(name: str, layers: Sequence[Layer]) -> Settings | None:
@@ -75,12 +73,11 @@ def layers_of(
 ) -> list[Layer]:
     """Collect what the configuration says about filter ``name``, the most general layer first.
 
-    Parameters
-    ----------
-    config: The configuration.
-    name: The filter.
-    route: Index of the route, for filters that are compiled per route.
-    service: Name of the service that the route goes to.
+    Args:
+        config: The configuration.
+        name: The filter.
+        route: Index of the route, for filters that are compiled per route.
+        service: Name of the service that the route goes to.
 
     """
     layers = []

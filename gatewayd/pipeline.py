@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from gatewayd.config.places import dotted
 from gatewayd.errors import (
     INTERNAL,
     ConfigError,
@@ -28,7 +29,7 @@ from gatewayd.errors import (
     problem_response,
 )
 from gatewayd.exchange import PREFLIGHT, ROUTE, SERVICE, Exchange, Response
-from gatewayd.layers import KeyPath, Settings, layers_of, merge
+from gatewayd.layers import Settings, layers_of, merge
 from gatewayd.registry import PluginError
 
 if TYPE_CHECKING:
@@ -71,10 +72,9 @@ class Chain:
 class Pipeline:
     """All chains of one generation.
 
-    Parameters
-    ----------
-    config: The configuration.
-    gateway: What filters are given.
+    Args:
+        config: The configuration.
+        gateway: What filters are given.
 
     Attributes:
         entry: The chain that every exchange enters; it ends with the filter that provides the
@@ -96,9 +96,8 @@ class Pipeline:
     def compile(self, explain: Explain) -> None:
         """Load the filters, make them with their settings, and link the chains.
 
-        Parameters
-        ----------
-        explain: Turns a failed validation of settings into issues with file and line.
+        Args:
+            explain: Turns a failed validation of settings into issues with file and line.
 
         Raises:
             ConfigError: a filter is missing, out of order, misconfigured, or failed to construct.
@@ -115,13 +114,9 @@ class Pipeline:
             self._compile_routes(before, after)
 
     def _load_classes(self) -> list[type[AnyFilter]]:
-        names = self._config.pipeline.filters
-        issues = [
-            ConfigIssue(f"filter {name!r} is named twice", key="pipeline.filters")
-            for name in sorted({name for name in names if names.count(name) > 1})
-        ]
+        issues = []
         classes = []
-        for index, name in enumerate(names):
+        for index, name in enumerate(self._config.pipeline.filters):
             try:
                 classes.append(self._gateway.plugins.filters.load(name))
             except PluginError as error:
@@ -138,7 +133,11 @@ class Pipeline:
             for service in route.services:
                 try:
                     chain = self._compile(
-                        after, end=_end_of_pipeline, before=before, route=index, service=service.name
+                        after,
+                        end=_end_of_pipeline,
+                        before=before,
+                        route=index,
+                        service=service.name,
                     )
                 except ConfigError as error:
                     issues += error.issues
@@ -167,7 +166,9 @@ class Pipeline:
         linked = self._linked.get(key)
         if linked is None:
             place = "pipeline.filters" if route is None else f"routes[{route}]"
-            _check_order([*before, *map(type, filters)], place, open_end=end is not _end_of_pipeline)
+            _check_order(
+                [*before, *map(type, filters)], place, open_end=end is not _end_of_pipeline
+            )
             linked = self._linked[key] = Chain(
                 tuple(steps), link(filters, end), _link_preflight(filters)
             )
@@ -285,7 +286,7 @@ async def _end_of_pipeline(exchange: Exchange) -> Response:
 
 
 def _check_order(classes: Sequence[type[AnyFilter]], place: str, *, open_end: bool) -> None:
-    """Check that every filter's needs are provided before it, and that exactly the last is terminal.
+    """Check that all needs are provided before they arise, and that exactly the last is terminal.
 
     ``open_end``: the list is only the part before the routes' chains, so its end is not judged.
     """
@@ -304,14 +305,6 @@ def _check_order(classes: Sequence[type[AnyFilter]], place: str, *, open_end: bo
         issues.append(f"the pipeline ends with {last}, which does not answer; end with 'upstream'")
     if issues:
         raise ConfigError([ConfigIssue(issue, key=place) for issue in issues])
-
-
-def dotted(path: KeyPath) -> str:
-    """Return a key path as it is written in errors: ``routes[3].filters.cors``."""
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
-    return text
 
 
 def _placed(issue: ConfigIssue, settings: Settings) -> ConfigIssue:

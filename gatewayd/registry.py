@@ -26,11 +26,10 @@ class PluginError(GatewayError):
 class Registry(Generic[T]):
     """The plugins of one entry-point group.
 
-    Parameters
-    ----------
-    group: Entry-point group, such as ``gatewayd.filters``.
-    base: Class that every plugin of the group derives from.
-    points: Entry points to use instead of the installed ones, for tests.
+    Args:
+        group: Entry-point group, such as ``gatewayd.filters``.
+        base: Class that every plugin of the group derives from.
+        points: Entry points to use instead of the installed ones, for tests.
 
     """
 

@@ -1,9 +1,9 @@
 """Deadlines without a timer per request: one coarse sweep per worker.
 
 A timer of the event loop costs about 1 us to set and cancel, and a request would need half a dozen
-(head, connect, first byte, between bytes, total, idle). Here a deadline is an attribute; one callback
-every ``interval`` looks at whatever is armed. A deadline is met late by up to one interval, which
-suits time-outs of a tenth of a second and more.
+(head, connect, first byte, between bytes, total, idle). Here a deadline is an attribute; one
+callback every ``interval`` looks at whatever is armed. A deadline is met late by up to one
+interval, which suits time-outs of a tenth of a second and more.
 """
 
 from __future__ import annotations
@@ -35,10 +35,9 @@ class Expiring(Protocol):
 class Sweeper:
     """Calls ``expire`` on everything whose deadline has passed.
 
-    Parameters
-    ----------
-    interval: Seconds between sweeps; how late a deadline may be met.
-    clock: Monotonic clock; the running loop's where absent.
+    Args:
+        interval: Seconds between sweeps; how late a deadline may be met.
+        clock: Monotonic clock; the running loop's where absent.
 
     """
 

@@ -1,1 +1,1 @@
-"""HTTP/1.1 on the wire, without I/O: grammar, body framing. Shared by server and upstream client."""
+"""HTTP/1.1 on the wire, without I/O: grammar and framing, for server and upstream client alike."""

@@ -1,8 +1,8 @@
 """Where a message body ends (RFC 9112 sections 6 and 7): decoders without I/O, the same both ways.
 
-A decoder takes what was read, feeds the body's bytes to a :class:`StreamBody`, and returns the bytes
-behind the body's end once that is reached. It is strict where leniency lets two parties disagree:
-a chunk line is hexadecimal digits and perhaps an extension, every line ends with CRLF.
+A decoder takes what was read, feeds the body's bytes to a :class:`StreamBody`, and returns the
+bytes behind the body's end once that is reached. It is strict where leniency lets two parties
+disagree: a chunk line is hexadecimal digits and perhaps an extension, every line ends with CRLF.
 """
 
 from __future__ import annotations
@@ -101,10 +101,9 @@ class ChunkedDecoder:
     ``_left`` is what the current chunk still lacks, its final CRLF included; 0 between chunks.
     ``_line`` holds a line that has not fully arrived; ``_ending`` is set after the last chunk.
 
-    Parameters
-    ----------
-    body: Is fed with the chunks' content.
-    forbidden: Trailer fields to drop, lower case, with ``-`` for ``_``.
+    Args:
+        body: Is fed with the chunks' content.
+        forbidden: Trailer fields to drop, lower case, with ``-`` for ``_``.
 
     """
 
@@ -151,7 +150,7 @@ class ChunkedDecoder:
             self._body.feed(piece)
             self._left -= len(piece)
             position += len(piece)
-        if self._left <= 2 and position < len(data):  # noqa: PLR2004  # CRLF
+        if self._left <= 2 and position < len(data):  # CRLF
             tail = data[position : position + self._left]
             if not b"\r\n"[2 - self._left :].startswith(tail):
                 raise FramingError("a chunk is longer than it says")

@@ -31,11 +31,11 @@ _ABSOLUTE_FORM = re.compile(rb"(?i:(https?))://([^/?#@]*)([/?].*)?")
 def parse_host(value: bytes) -> tuple[str, str] | None:
     """Return host (lower case, without port and final dot) and authority, or ``None`` if invalid.
 
-    Stricter than RFC 3986's reg-name: a comma, a quote or a percent sign in a host name is an attack
-    or an accident. The cache is bounded; hosts repeat.
+    Stricter than RFC 3986's reg-name: a comma, a quote or a percent sign in a host name is an
+    attack or an accident. The cache is bounded; hosts repeat.
     """
     match = _HOST.fullmatch(value)
-    if match is None or int(match["port"] or 0) > 65535:  # noqa: PLR2004  # 16 bits
+    if match is None or int(match["port"] or 0) > 65535:  # 16 bits
         return None
     host = match["host"].decode("ascii").lower().rstrip(".")
     return (host, value.decode("ascii")) if host else None

@@ -193,7 +193,7 @@ class ClientConnection(RequestHandler):
             data = data[2:]  # RFC 9112 section 2.2: ignore one empty line before a request
         end = data.find(b"\r\n\r\n") + 4
         try:
-            if end < 4:  # noqa: PLR2004  # not found
+            if end < 4:  # not found
                 self._check_incomplete(data)
                 if data and not self._inbox:
                     self._set_read_end(self._limits.header_timeout)
@@ -625,7 +625,10 @@ class ClientConnection(RequestHandler):
 
 
 _OVERLOADED = Reject(
-    503, "overloaded", "The gateway is at its limit of concurrent exchanges.", [("Retry-After", "1")]
+    503,
+    "overloaded",
+    "The gateway is at its limit of concurrent exchanges.",
+    [("Retry-After", "1")],
 )
 
 

@@ -1,4 +1,4 @@
-"""From a parsed head to a :class:`Request`: what the gateway checks and removes before any filter runs.
+"""From a parsed head to a :class:`Request`: what is checked and removed before any filter runs.
 
 One object per generation holds what the configuration decides. Everything that a filter or an
 upstream may take for the gateway's own word is removed here: fields that end at this hop, identity
@@ -73,10 +73,9 @@ class Fields:
 class Entry:
     """Checks requests, as one configuration says.
 
-    Parameters
-    ----------
-    server: Limits, trusted proxies, identity fields.
-    routing: How paths are normalised.
+    Args:
+        server: Limits, trusted proxies, identity fields.
+        routing: How paths are normalised.
 
     Attributes:
         limits: The server's settings.

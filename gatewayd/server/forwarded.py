@@ -28,11 +28,10 @@ def client_of(
 ) -> Peer:
     """Return the client that trusted proxies tell of, or ``peer`` where they tell nothing.
 
-    Parameters
-    ----------
-    peer: The socket's other end, which is trusted.
-    index: Header fields, lower case.
-    trusted: The networks of trusted proxies.
+    Args:
+        peer: The socket's other end, which is trusted.
+        index: Header fields, lower case.
+        trusted: The networks of trusted proxies.
 
     """
     addresses, scheme = _reported(index)

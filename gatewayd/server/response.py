@@ -33,7 +33,7 @@ def frame(response: Response, method: str, version: tuple[int, int]) -> tuple[st
     if response.status in _BODILESS:
         # RFC 9110 section 8.6: no Content-Length in 1xx and 204; in 304 it is the selected
         # representation's, which only the upstream knows.
-        return NONE, length if response.status == 304 and length else None  # noqa: PLR2004
+        return NONE, length if response.status == 304 and length else None
     if method == "HEAD":
         return NONE, length
     if length is not None:
@@ -44,12 +44,11 @@ def frame(response: Response, method: str, version: tuple[int, int]) -> tuple[st
 def encode_head(response: Response, framing: str, length: int | None, connection: bytes) -> bytes:
     """Return the head as bytes, its final empty line included.
 
-    Parameters
-    ----------
-    response: Status and fields.
-    framing: How the body is framed.
-    length: Content-Length to declare, or ``None``.
-    connection: Complete field lines about the connection; empty for the version's default.
+    Args:
+        response: Status and fields.
+        framing: How the body is framed.
+        length: Content-Length to declare, or ``None``.
+        connection: Complete field lines about the connection; empty for the version's default.
 
     """
     fields = response.headers.encoded

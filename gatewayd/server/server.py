@@ -25,10 +25,9 @@ logger = logging.getLogger("gatewayd.server")
 class Server:
     """Accepts connections and serves them with the running generation.
 
-    Parameters
-    ----------
-    generations: Gives the running generation.
-    sweeper: Watches the connections' deadlines.
+    Args:
+        generations: Gives the running generation.
+        sweeper: Watches the connections' deadlines.
 
     Attributes:
         generations: Gives the running generation.
@@ -112,7 +111,9 @@ class Server:
                     await self._all_gone.wait()
         if self.open_connections:
             logger.warning("%d connections broken off after %g s", self.open_connections, timeout)
-        connections = [one for one in self.registry.connections if isinstance(one, ClientConnection)]
+        connections = [
+            one for one in self.registry.connections if isinstance(one, ClientConnection)
+        ]
         tasks = [task for one in connections if (task := one.abort()) is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
 

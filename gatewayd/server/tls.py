@@ -1,8 +1,8 @@
 """TLS on the listener: several certificates by SNI, and files that change while running.
 
 A listening socket keeps the context that it was given. What is served is chosen in its SNI
-callback, which moves the handshake to the context of the matching certificate; loading changed files
-replaces those contexts, and running connections keep theirs.
+callback, which moves the handshake to the context of the matching certificate; loading changed
+files replaces those contexts, and running connections keep theirs.
 """
 
 from __future__ import annotations
@@ -35,9 +35,8 @@ _VERIFY = {
 class TlsContext:
     """The listener's TLS.
 
-    Parameters
-    ----------
-    config: Certificates and client authentication.
+    Args:
+        config: Certificates and client authentication.
 
     Raises:
         ConfigError: a file cannot be loaded.

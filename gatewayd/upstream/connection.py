@@ -45,8 +45,8 @@ _MAX_INTERIM = 16
 _NOT_FOUND = 3  # -1 of find(), and the four bytes that were sought
 
 
-# Where a connection is; see the module's docstring. Plain strings: CPython 3.11 runs Python code for
-# each access to a member of an Enum, and there are twenty in the life of a request.
+# Where a connection is; see the module's docstring. Plain strings: CPython 3.11 runs Python code
+# for each access to a member of an Enum, and there are twenty in the life of a request.
 IDLE = "idle"
 HEAD = "head"
 BODY = "body"
@@ -114,9 +114,9 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_phase_end", "_pool", "_pump",
-                 "_reading_paused", "_sending", "_transport", "_waiter", "expires_at", "received", "requests",
-                 "state")  # fmt: skip
+                 "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_phase_end", "_pool",
+                 "_pump", "_reading_paused", "_sending", "_transport", "_waiter", "expires_at",
+                 "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -213,7 +213,7 @@ class UpstreamConnection(asyncio.Protocol):
             transport.write(encode_last_chunk(body.trailers))
 
     async def _await_continue(self, limit: float) -> None:
-        """Wait until the instance asks for the body; RFC 9110 section 10.1.1 forbids to wait for ever."""
+        """Wait until the instance asks for the body, or for too long (RFC 9110 section 10.1.1)."""
         self._continue = self._loop.create_future()
         handle = self._loop.call_later(limit, _resolve, self._continue)
         try:
@@ -251,10 +251,10 @@ class UpstreamConnection(asyncio.Protocol):
                 self._fail(BadResponse(str(error), sent=True))
                 return
             data = data[end:]
-            if head.status >= 200:  # noqa: PLR2004
+            if head.status >= 200:
                 self._start_response(attempt, head, data)
                 return
-            if head.status == 101:  # noqa: PLR2004
+            if head.status == 101:
                 self._start_tunnel(attempt, head, data)
                 return
             self._take_interim(attempt, head)
@@ -265,7 +265,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._interim += 1
         if self._interim > _MAX_INTERIM:
             self._fail(BadResponse(f"more than {_MAX_INTERIM} interim responses", sent=True))
-        elif head.status == 100:  # noqa: PLR2004  # answers our own Expect, not the client's
+        elif head.status == 100:  # answers our own Expect, not the client's
             if self._continue is not None:
                 _resolve(self._continue)
         else:
@@ -396,7 +396,7 @@ class UpstreamConnection(asyncio.Protocol):
         """Set the deadline of the current phase; the exchange's own deadline always holds."""
         self._phase_end = self._clock() + seconds if seconds != NEVER else NEVER
         deadline = NEVER if self._attempt is None else self._attempt.deadline
-        self.expires_at = deadline if deadline < self._phase_end else self._phase_end
+        self.expires_at = min(self._phase_end, deadline)
 
     def expire(self, now: float) -> None:
         """Break off what took too long."""
@@ -475,4 +475,3 @@ class UpstreamConnection(asyncio.Protocol):
 def _resolve(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-

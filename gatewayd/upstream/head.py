@@ -58,7 +58,7 @@ class ResponseHead:
 
         RFC 9112 section 6.3.
         """
-        if method == "HEAD" or self.status in _BODILESS or self.status < 200:  # noqa: PLR2004
+        if method == "HEAD" or self.status in _BODILESS or self.status < 200:
             return 0
         if self.chunked:
             return CHUNKED
@@ -103,10 +103,9 @@ class _Fields:
 def parse_head(head: bytes, max_fields: int) -> ResponseHead:
     """Parse a complete head, its final empty line included.
 
-    Parameters
-    ----------
-    head: The bytes of the head.
-    max_fields: Fields allowed.
+    Args:
+        head: The bytes of the head.
+        max_fields: Fields allowed.
 
     Raises:
         HeadError: it is malformed, or its framing is ambiguous.
@@ -126,7 +125,7 @@ def parse_head(head: bytes, max_fields: int) -> ResponseHead:
     version = parser.get_http_version()
     if version not in ("1.1", "1.0"):
         raise HeadError(f"HTTP version {version}")
-    if not 100 <= status <= 599 or (upgraded and status != 101):  # noqa: PLR2004
+    if not 100 <= status <= 599 or (upgraded and status != 101):
         raise HeadError(f"status {status}")
     if len(fields.lines) > max_fields:
         raise HeadError(f"more than {max_fields} header fields")

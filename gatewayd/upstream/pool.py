@@ -37,13 +37,12 @@ class _Decision(Enum):
 class Pool:
     """The connections to one instance.
 
-    Parameters
-    ----------
-    service: Name of the service, for errors.
-    url: ``http://host:port`` or ``https://host:port``.
-    config: Limits and time-outs.
-    tls: Context for ``https``.
-    sweeper: Watches deadlines; its clock is the deadlines' clock.
+    Args:
+        service: Name of the service, for errors.
+        url: ``http://host:port`` or ``https://host:port``.
+        config: Limits and time-outs.
+        tls: Context for ``https``.
+        sweeper: Watches deadlines; its clock is the deadlines' clock.
 
     """
 

@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 class Tunnel:
     """The upstream half of an upgraded connection, waiting for the client's half.
 
-    Parameters
-    ----------
-    transport: The upstream connection's transport; the tunnel owns it from here on.
-    rest: What the instance sent right behind its 101.
-    idle_timeout: Seconds in which nothing is carried before the tunnel is closed.
-    sweeper: Watches the idle time.
-    on_end: Called once when the tunnel has ended.
+    Args:
+        transport: The upstream connection's transport; the tunnel owns it from here on.
+        rest: What the instance sent right behind its 101.
+        idle_timeout: Seconds in which nothing is carried before the tunnel is closed.
+        sweeper: Watches the idle time.
+        on_end: Called once when the tunnel has ended.
 
     Attributes:
         expires_at: When :meth:`expire` is due.
@@ -60,11 +59,10 @@ class Tunnel:
     async def run(self, transport: asyncio.Transport, rest: bytes) -> None:
         """Carry bytes until both sides have ended.
 
-        Parameters
-        ----------
-        transport: The client's transport; closed at the end. Its protocol is replaced: the caller
-            tells the old one afterwards that the connection is lost.
-        rest: What the client sent right behind its request.
+        Args:
+            transport: The client's transport; closed at the end. Its protocol is replaced: the
+                caller tells the old one afterwards that the connection is lost.
+            rest: What the client sent right behind its request.
 
         """
         if self._on_end is None:
