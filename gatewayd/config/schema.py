@@ -106,14 +106,16 @@ class RoutingConfig(Model):
     duplicate_slashes: Literal["merge", "keep", "reject"] = "merge"
     """`//`: one slash, as it is, or 400."""
     encoded_slashes: Literal["reject", "keep", "decode"] = "reject"
-    """`%2F` and `%5C`: 400, left encoded inside their segment, or decoded before matching."""
+    """`%2F` and `%5C`: 400, left encoded inside their segment, or decoded before matching. Where
+    they are kept, `..` before one is refused."""
     double_encoding: Literal["reject", "keep"] = "reject"
     """`%25` before two hexadecimal digits, which a second decoder would turn into another path."""
     backslashes: Literal["reject", "decode"] = "reject"
     r"""`\`: 400, or the same as `/`, as some origins treat it."""
     path_parameters: Literal["keep", "reject"] = "keep"
-    """`;name=value` in a segment, which some origins cut off. Segments that are dots before the
-    `;`, as in `/..;/admin`, are always refused."""
+    """`;name=value` in a segment: sent upstream as it is, or 400. Routes are matched without it,
+    because some origins cut it off. Segments that are empty or dots before the `;`, as in
+    `/..;/admin`, are always refused."""
 
 
 class WeightedService(Model):

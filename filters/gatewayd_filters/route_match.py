@@ -1,0 +1,100 @@
+"""Find the route of a request, and with it its service, its path parameters and its deadline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from gatewayd import (
+    PARAMS,
+    PREFLIGHT,
+    ROUTE,
+    SERVICE,
+    Filter,
+    FilterConfig,
+    Headers,
+    Reject,
+    Response,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayd import Exchange, Forward, Gateway, Request, Route
+
+
+class RouteMatchConfig(FilterConfig):
+    """Settings of `route_match`; it has none: what it does stands in `[[routes]]`."""
+
+
+class RouteMatch(Filter[RouteMatchConfig]):
+    """Match the request to a route; answer redirects, and refuse what no route takes.
+
+    The path stays the client's: filters see it, and ``upstream`` applies the route's rewrite. The
+    deadline counts from when the request was received, so that time in a queue counts as well.
+    """
+
+    name = "route_match"
+    Config = RouteMatchConfig
+    provides = frozenset({ROUTE, PARAMS, SERVICE})
+
+    def __init__(self, config: RouteMatchConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        self._routes = gateway.routes
+        self._services = gateway.services
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        """See :meth:`gatewayd.Filter.__call__`.
+
+        Raises:
+            Reject: 404 ``route_not_found``, 405 ``method_not_allowed``, or 400 ``bad_path`` where
+                a redirect's target cannot be made from the path.
+
+        """
+        request = exchange.request
+        route, params, allowed = self._find(request.method, request)
+        if route is None:
+            asked = _preflight_method(request)
+            if asked is not None:
+                route, params, _ = self._find(asked, request)
+            if route is None:
+                raise _refusal(allowed)
+            exchange[PREFLIGHT] = True
+        exchange[ROUTE] = route
+        if params:
+            exchange[PARAMS] = params
+        if route.redirect is not None:
+            location = route.redirect_location(request.path, params, request.query)
+            return Response(route.redirect.status, Headers.of([("Location", location)]))
+        if route.timeout is not None:
+            exchange.deadline = exchange.received_at + route.timeout
+        exchange[SERVICE] = self._services[route.pick_service()]
+        return await forward(exchange)
+
+    def _find(
+        self, method: str, request: Request
+    ) -> tuple[Route | None, Mapping[str, str], tuple[str, ...]]:
+        return self._routes.find(
+            method,
+            request.path,
+            host=request.host,
+            headers=request.headers,
+            query=request.query,
+        )
+
+
+def _preflight_method(request: Request) -> str | None:
+    """Return the method that a CORS preflight asks about (Fetch standard, CORS protocol)."""
+    if request.method != "OPTIONS" or "Origin" not in request.headers:
+        return None
+    return request.headers.get("Access-Control-Request-Method")
+
+
+def _refusal(allowed: tuple[str, ...]) -> Reject:
+    if not allowed:
+        return Reject(404, "route_not_found", "No route matches this request.")
+    return Reject(
+        405,
+        "method_not_allowed",
+        "The route does not take this method.",
+        [("Allow", ", ".join(allowed))],
+    )
