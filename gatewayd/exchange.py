@@ -95,6 +95,9 @@ class Peer:
         return f"Peer({self.scheme}://{self.address}:{self.port})"
 
 
+_NOBODY = Peer("0.0.0.0")  # noqa: S104  # the unspecified address: of requests that came from no socket
+
+
 class Request:
     """The request as filters see it, and as it goes upstream.
 
@@ -127,8 +130,7 @@ class Request:
         authority: str = "",
         headers: Headers | None = None,
         body: bytes | Body = b"",
-        *,
-        peer: Peer,
+        peer: Peer = _NOBODY,
         version: tuple[int, int] = (1, 1),
         target: str | None = None,
         upgrade: str | None = None,
@@ -223,7 +225,6 @@ class Exchange(dict[Key[Any], Any]):
     def __init__(
         self,
         request: Request,
-        *,
         received_at: float,
         id: str | None = None,  # noqa: A002  # the attribute's name; no builtin is used here
         send_interim: Callable[[int, Headers], None] | None = None,
@@ -245,6 +246,10 @@ class Exchange(dict[Key[Any], Any]):
         def get(self, key: Key[T], default: D) -> T | D: ...
         def get(self, key: Key[Any], default: Any = None) -> Any:
             """Return what is under ``key``, or ``default`` where no filter has set it."""
+
+    # An exchange is itself, whatever it holds.
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]  # a dict is not hashable
 
     @property
     def route(self) -> Route | None:

@@ -17,9 +17,7 @@ from gatewayd import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from gatewayd import Exchange, Forward, Gateway, Request, Route
+    from gatewayd import Exchange, Forward, Gateway, Request
 
 
 class RouteMatchConfig(FilterConfig):
@@ -51,11 +49,13 @@ class RouteMatch(Filter[RouteMatchConfig]):
 
         """
         request = exchange.request
-        route, params, allowed = self._find(request.method, request)
+        find = self._routes.find
+        path, host, fields, query = request.path, request.host, request.headers, request.query
+        route, params, allowed = find(request.method, path, host, fields, query)
         if route is None:
             asked = _preflight_method(request)
             if asked is not None:
-                route, params, _ = self._find(asked, request)
+                route, params, _ = find(asked, path, host, fields, query)
             if route is None:
                 raise _refusal(allowed)
             exchange[PREFLIGHT] = True
@@ -69,17 +69,6 @@ class RouteMatch(Filter[RouteMatchConfig]):
             exchange.deadline = exchange.received_at + route.timeout
         exchange[SERVICE] = self._services[route.pick_service()]
         return await forward(exchange)
-
-    def _find(
-        self, method: str, request: Request
-    ) -> tuple[Route | None, Mapping[str, str], tuple[str, ...]]:
-        return self._routes.find(
-            method,
-            request.path,
-            host=request.host,
-            headers=request.headers,
-            query=request.query,
-        )
 
 
 def _preflight_method(request: Request) -> str | None:

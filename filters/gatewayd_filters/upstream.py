@@ -26,7 +26,7 @@ from gatewayd import (
 )
 
 if TYPE_CHECKING:
-    from gatewayd import Gateway, Headers, Instance, Request
+    from gatewayd import Gateway, Headers, Instance, Peer, Request
 
 _FORWARDED = frozenset({
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip",
@@ -76,7 +76,9 @@ class Upstream(Filter[UpstreamConfig]):
             expect=config.expect_timeout,
         )
         self._upgrades = frozenset(name.lower() for name in config.upgrades)
-        self._via = config.via
+        self._own_host = config.host == "instance"
+        # The same for all requests of a client to a host; bounded.
+        self._lines = lru_cache(maxsize=4096)(self._write_lines)
         self._replaced = frozenset[bytes]()
         if config.forwarded_headers:
             self._replaced |= _FORWARDED
@@ -89,14 +91,17 @@ class Upstream(Filter[UpstreamConfig]):
         request = exchange.request
         path = request.path
         route = exchange[ROUTE]
-        if route.config.rewrite is not None:
+        host = instance.authority if self._own_host else None
+        if route.rewrite is not None:
             path = route.rewritten(path, exchange.get(PARAMS, {}))
+            host = route.rewrite.host or host
+        headers, lines = self._fields(request, instance, host)
         return await instance.send(
             request.method,
             path if request.query is None else f"{path}?{request.query}",
-            self._fields(exchange, instance),
+            headers,
             request.body,
-            extra_fields=self._extra_fields(request),
+            extra_fields=lines,
             timeouts=self._timeouts,
             deadline=exchange.deadline,
             on_interim=exchange.send_interim,
@@ -104,61 +109,57 @@ class Upstream(Filter[UpstreamConfig]):
             expects_continue=request.expects_continue,
         )
 
-    def _fields(self, exchange: Exchange, instance: Instance) -> Headers:
-        """Return the fields to send, without those that :meth:`_extra_fields` writes anew."""
-        headers = exchange.request.headers
-        rewrite = exchange[ROUTE].config.rewrite
-        host = rewrite.host if rewrite is not None else None
-        if host is None and (self.config.host == "instance" or b"host" not in headers.index):
+    def _fields(
+        self, request: Request, instance: Instance, host: str | None
+    ) -> tuple[Headers, bytes]:
+        """Return the fields to send, and the lines that the gateway adds to them."""
+        headers = request.headers
+        index = headers.index
+        if host is None and b"host" not in index:
             host = instance.authority
-        replaced = self._replaced & headers.index.keys()
-        if host is None and not replaced:
-            return headers
+        if host is None and self._replaced.isdisjoint(index):
+            return headers, self._lines(request.peer, request.authority, request.version)
+        lines = self._lines(
+            request.peer,
+            request.authority,
+            request.version,
+            index.get(b"x-forwarded-for"),
+            index.get(b"x-forwarded-host"),
+            index.get(b"via"),
+        )
         headers = headers.copy()  # another attempt starts from the same request
-        headers.remove(*(name.decode("ascii") for name in replaced))
+        headers.remove(*(name.decode("ascii") for name in self._replaced))
         if host is not None:
             headers.set("Host", host)
-        return headers
+        return headers, lines
 
-    def _extra_fields(self, request: Request) -> bytes:
-        """Return what the gateway says of the client and of itself, as field lines."""
-        index = request.headers.index
-        peer = request.peer
-        return _lines(
-            peer.socket_address,
-            peer.address,
-            peer.scheme,
-            index.get(b"x-forwarded-for"),
-            index.get(b"x-forwarded-host") or request.authority.encode("latin-1"),
-            self.config.forwarded_headers,
-            index.get(b"via"),
-            f"{request.version[0]}.{request.version[1]} {self._via}" if self._via else None,
-        )
+    def _write_lines(
+        self,
+        peer: Peer,
+        authority: str,
+        version: tuple[int, int],
+        forwarded_for: bytes | None = None,
+        forwarded_host: bytes | None = None,
+        via: bytes | None = None,
+    ) -> bytes:
+        """Say who the client is, and that the gateway stands in between.
 
-
-# The same for every request of a client to a host; bounded, and a miss costs what it always would.
-@lru_cache(maxsize=4096)
-def _lines(
-    socket_address: str,
-    address: str,
-    scheme: str,
-    forwarded_for: bytes | None,
-    forwarded_host: bytes,
-    forwarded: bool,  # part of the cache's key
-    via: bytes | None,
-    own_via: str | None,
-) -> bytes:
-    lines = b""
-    if forwarded:
-        # Only a trusted peer's field is still here; it told of the client, and is itself the next
-        # one in the list.
-        chain = socket_address.encode("ascii")
-        lines = b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\nX-Forwarded-Host: %b\r\n" % (
-            chain if forwarded_for is None else forwarded_for + b", " + chain,
-            scheme.encode("ascii"),
-            forwarded_host,
-        ) + b"X-Real-IP: %b\r\n" % address.encode("ascii")
-    if own_via is not None:
-        hop = own_via.encode("ascii")
-        lines += b"Via: %b\r\n" % (hop if via is None else via + b", " + hop)
-    return lines
+        A field that is still here comes from a trusted peer; it told of the client, and is itself
+        the next one in the list.
+        """
+        lines = b""
+        if self.config.forwarded_headers:
+            chain = peer.socket_address.encode("ascii")
+            lines = (
+                b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
+                b"X-Forwarded-Host: %b\r\nX-Real-IP: %b\r\n"
+            ) % (
+                chain if forwarded_for is None else forwarded_for + b", " + chain,
+                peer.scheme.encode("ascii"),
+                authority.encode("latin-1") if forwarded_host is None else forwarded_host,
+                peer.address.encode("ascii"),
+            )
+        if self.config.via:
+            hop = f"{version[0]}.{version[1]} {self.config.via}".encode("ascii")
+            lines += b"Via: %b\r\n" % (hop if via is None else via + b", " + hop)
+        return lines

@@ -1,4 +1,4 @@
-"""From a parsed head to a :class:`Request`: what is checked and removed before any filter runs.
+"""What of a request is checked, removed and normalised before any filter runs.
 
 One object per generation holds what the configuration decides. Everything that a filter or an
 upstream may take for the gateway's own word is removed here: fields that end at this hop, identity
@@ -8,14 +8,21 @@ that CGI-like origins cannot tell apart.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from gatewayd.errors import Reject
 from gatewayd.exchange import Peer, Request
 from gatewayd.headers import CONNECTION_LEVEL, TOKEN, Headers
 from gatewayd.http1.framing import FORBIDDEN_TRAILERS
-from gatewayd.http1.grammar import CONTENT_LENGTH, list_members, parse_host, split_absolute_form
+from gatewayd.http1.grammar import (
+    CONTENT_LENGTH,
+    REQUEST_LINE,
+    list_members,
+    parse_host,
+    split_absolute_form,
+)
 from gatewayd.routing.normalise import PathPolicy
 from gatewayd.server.forwarded import client_of
 
@@ -35,12 +42,36 @@ _THIS_HOP = CONNECTION_LEVEL | {b"expect"}
 # Connection may name any field (RFC 9110 section 7.6.1), but not talk the gateway out of this one.
 _NOT_REMOVABLE = frozenset({b"host"})
 CHUNKED = -1
+HTTP_1_0 = (1, 0)
+HTTP_1_1 = (1, 1)
+_VERSIONS = {(b"1", b"0"): HTTP_1_0, (b"1", b"1"): HTTP_1_1}
+_MAX_REMEMBERED = 512
+_REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
 def malformed(detail: str) -> Reject:
     """Return the refusal of a request that breaks HTTP; the connection is closed after it."""
     return Reject(400, "malformed_request", detail)
+
+
+class RequestLine(NamedTuple):
+    """What the first line of a request says.
+
+    Attributes:
+        method: Method token.
+        target: As received.
+        path: Normalised; ``None`` where the target is not in origin-form.
+        query: What followed ``?``, or ``None``.
+        version: ``HTTP_1_1`` or ``HTTP_1_0``, the very objects.
+
+    """
+
+    method: str
+    target: str
+    path: str | None
+    query: str | None
+    version: tuple[int, int]
 
 
 class Fields:
@@ -92,6 +123,8 @@ class Entry:
         self._stripped_trusted = _THIS_HOP | identity
         self.forbidden_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED
         self._trusted = tuple(server.trusted_proxies)
+        # Clients ask for the same things again and again; bounded in number and size.
+        self._remembered_line = lru_cache(maxsize=1024)(self._parse_line)
 
     def peer(
         self, address: str, port: int, scheme: str, certificate: Mapping[str, object] | None
@@ -151,10 +184,38 @@ class Entry:
                 fields.expects_continue = True
         return members
 
-    def request(
-        self, method: bytes, target: bytes, version: tuple[int, int], fields: Fields
-    ) -> Request:
-        """Build a request of a target in origin-form and checked fields.
+    def request_line(self, line: bytes) -> RequestLine:
+        """Parse a request line, its CRLF included, and normalise the path.
+
+        Raises:
+            Reject: it is malformed, too long, not for us, or its path is not allowed.
+
+        """
+        if len(line) > _MAX_REMEMBERED:
+            return self._parse_line(line)
+        return self._remembered_line(line)
+
+    def _parse_line(self, line: bytes) -> RequestLine:
+        limit = self.limits.max_target_bytes
+        match = REQUEST_LINE.fullmatch(line)
+        # 64: room for method and version.
+        if len(line) > limit + 64 or (match is not None and len(match[2]) > limit):
+            raise Reject(414, "target_too_long", "The request target is too long.")
+        if match is None:
+            raise malformed("The request line is invalid.")
+        method, target, *digits = match.groups()
+        version = _VERSIONS.get((digits[0], digits[1]))
+        if version is None:
+            raise Reject(505, "version_not_supported", "This gateway speaks HTTP/1.0 and HTTP/1.1.")
+        if method in _REFUSED_METHODS:
+            raise Reject(405, "method_not_allowed", "", [("Allow", ALLOWED_METHODS)])
+        name = method.decode("ascii")
+        if target[:1] != b"/":
+            return RequestLine(name, target.decode("latin-1"), None, None, version)
+        return self.line_of(name, target, version)
+
+    def line_of(self, method: str, target: bytes, version: tuple[int, int]) -> RequestLine:
+        """Make a request line of a target in origin-form.
 
         Raises:
             Reject: the path is not allowed.
@@ -162,24 +223,29 @@ class Entry:
         """
         text = target.decode("latin-1")
         path, mark, query = text.partition("?")
-        return Request(
-            method.decode("ascii"),
-            self.normalise(path),
-            query if mark else None,
-            fields.host,
-            fields.authority,
-            fields.headers.copy(),
-            b"",
-            peer=fields.peer,
-            version=version,
-            target=text,
-            upgrade=fields.upgrade,
-            expects_continue=fields.expects_continue,
-        )
+        return RequestLine(method, text, self.normalise(path), query if mark else None, version)
+
+
+def make_request(line: RequestLine, fields: Fields) -> Request:
+    """Make the request that a line in origin-form and checked fields stand for, without a body."""
+    return Request(
+        line.method,
+        line.path or "",
+        line.query,
+        fields.host,
+        fields.authority,
+        fields.headers.copy(),
+        b"",
+        fields.peer,
+        line.version,
+        line.target,
+        fields.upgrade,
+        fields.expects_continue,
+    )
 
 
 def origin_form(
-    method: bytes, target: bytes, lines: Iterable[tuple[bytes, bytes]]
+    method: str, target: bytes, lines: Iterable[tuple[bytes, bytes]]
 ) -> tuple[bytes, list[tuple[bytes, bytes]]]:
     """Return a target of another form in origin-form, and the fields with its authority as Host.
 
@@ -190,7 +256,7 @@ def origin_form(
         Reject: the form is none that a gateway takes (RFC 9112 section 3.2).
 
     """
-    if target == b"*" and method == b"OPTIONS":
+    if target == b"*" and method == "OPTIONS":
         raise Reject(
             404, "route_not_found", "OPTIONS * asks about a server; there are only routes here."
         )

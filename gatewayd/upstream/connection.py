@@ -283,7 +283,9 @@ class UpstreamConnection(asyncio.Protocol):
                 body = rest[:framing]
             if framing == 0 and head.content_length:
                 body = NoBody(head.content_length)
-            self._deliver(Response(head.status, headers, body))
+            waiter = self._waiter
+            if waiter is not None and not waiter.done():
+                waiter.set_result(Response(head.status, headers, body))
             self._end_response()
             return
         stream = self._body = StreamBody(

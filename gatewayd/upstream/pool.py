@@ -174,7 +174,7 @@ class Pool:
         """Take a connection that is ready for the next request."""
         if self._closed:
             connection.close()
-        elif not self._hand_over(connection):
+        elif not self._waiters or not self._hand_over(connection):
             connection.expires_at = self.sweeper.clock() + self.config.idle_timeout
             self._idle.append(connection)
 

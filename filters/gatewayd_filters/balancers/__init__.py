@@ -1,0 +1,1 @@
+"""The built-in balancers; each is one strategy of the filter ``balancer``."""
