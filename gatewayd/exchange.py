@@ -217,10 +217,11 @@ class Exchange(dict[Key[Any], Any]):
         id: Request id, for logs, problem documents and ``X-Request-Id``.
         received_at: When the head was complete, in seconds of the gateway's monotonic clock.
         deadline: When the whole exchange must have ended, same clock; ``None`` for never.
+        callbacks: What :meth:`on_finish` was given, if anything.
 
     """
 
-    __slots__ = ("_on_finish", "_send_interim", "deadline", "id", "received_at", "request")
+    __slots__ = ("_send_interim", "callbacks", "deadline", "id", "received_at", "request")
 
     def __init__(
         self,
@@ -233,7 +234,7 @@ class Exchange(dict[Key[Any], Any]):
         self.id = new_request_id() if id is None else id
         self.received_at = received_at
         self.deadline: float | None = None
-        self._on_finish: list[Callable[[Exchange, BaseException | None], None]] | None = None
+        self.callbacks: list[Callable[[Exchange, BaseException | None], None]] | None = None
         self._send_interim = send_interim
 
     if TYPE_CHECKING:  # what a dict does already, with the types that keys have
@@ -268,18 +269,17 @@ class Exchange(dict[Key[Any], Any]):
         after that. Callbacks run in reverse order of registration and must not block. Their second
         argument is what broke the exchange off, or ``None``.
         """
-        if self._on_finish is None:
-            self._on_finish = []
-        self._on_finish.append(callback)
+        if self.callbacks is None:
+            self.callbacks = []
+        self.callbacks.append(callback)
 
     def finish(self, error: BaseException | None = None) -> list[Exception]:
         """Run the callbacks of :meth:`on_finish`, once; for the server.
 
         Returns what callbacks raised: one that fails does not keep the others from running.
         """
-        callbacks = self._on_finish
         failures: list[Exception] = []
-        self._on_finish = None
+        callbacks, self.callbacks = self.callbacks, None
         while callbacks:
             try:
                 callbacks.pop()(self, error)

@@ -68,7 +68,7 @@ class Generation:
         self.services: dict[str, FollowedService] = {}
         self.in_flight = 0
         self._idle = asyncio.Event()
-        self._retiring = False
+        self.retiring = False
         try:
             self.entry = Entry(loaded.config.server, loaded.config.routing)
             self.routes = RouteTable(_build_routes(loaded))
@@ -118,15 +118,14 @@ class Generation:
         except ConfigError as error:
             raise ConfigError(locate(error.issues, self.loaded)) from error
 
-    def leave(self) -> None:
-        """Count an exchange out; the server has counted it into ``in_flight``."""
-        self.in_flight -= 1
-        if self._retiring and not self.in_flight:
+    def ended(self) -> None:
+        """Take notice that an exchange has ended, while retiring; the server counts them."""
+        if not self.in_flight:
             self._idle.set()
 
     async def retire(self) -> None:
         """Wait until the last exchange has ended, then close."""
-        self._retiring = True
+        self.retiring = True
         try:
             if self.in_flight:
                 await self._idle.wait()

@@ -22,7 +22,7 @@ CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
 """Digits only: no sign, no list, no exponent; 18 of them fit any integer type on the way."""
 
 _HOST = re.compile(
-    rb"(?P<host>[A-Za-z0-9._~\-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{0,5}))?"
+    rb"(?P<host>[A-Za-z0-9._~\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{0,5}))?"
 )
 _ABSOLUTE_FORM = re.compile(rb"(?i:(https?))://([^/?#@]*)([/?].*)?")
 

@@ -72,6 +72,8 @@ _MAX_WAITING = 65536
 # so many, or the reset that closing early causes could destroy the response (RFC 9112 section 9.6).
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1 << 20
+# Bytes of a request line that is worth remembering.
+_MAX_REMEMBERED = 512
 _CONNECTION_CLOSE = b"Connection: close\r\n"
 _CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
@@ -222,7 +224,8 @@ class ClientConnection(RequestHandler):
         generation = self._server.generations.current
         entry = generation.entry
         line_end = head.find(b"\n") + 1
-        line = entry.request_line(head[:line_end])
+        parse = entry.remembered_line if line_end <= _MAX_REMEMBERED else entry.request_line
+        line = parse(head[:line_end])
         block = head[line_end:]
         if (
             block == self._block
@@ -430,9 +433,11 @@ class ClientConnection(RequestHandler):
         finally:
             self._exchange = None
             server.in_flight -= 1
-            for failed in exchange.finish(error):
-                logger.error("exchange %s: a callback failed", exchange.id, exc_info=failed)
-            generation.leave()
+            generation.in_flight -= 1
+            if exchange.callbacks:
+                _finish(exchange, error)
+            if generation.retiring:
+                generation.ended()
 
     def _send_refusal(self, reject: Reject) -> None:
         """Answer a request that never became an exchange."""
@@ -459,7 +464,10 @@ class ClientConnection(RequestHandler):
         self._head_sent = True
         if type(body) is not bytes:
             return self._send_stream(head, cast("Body", body), framing)
-        self._write(head if framing == NONE else head + body)
+        transport = self.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("the client closed the connection")
+        transport.write(head if framing == NONE else head + body)
         return self._drain() if self._paused else None
 
     async def _send_stream(self, head: bytes, body: Body, framing: str) -> None:
@@ -628,6 +636,11 @@ _OVERLOADED = Reject(
     "The gateway is at its limit of concurrent exchanges.",
     [("Retry-After", "1")],
 )
+
+
+def _finish(exchange: Exchange, error: BaseException | None) -> None:
+    for failed in exchange.finish(error):
+        logger.error("exchange %s: a callback failed", exchange.id, exc_info=failed)
 
 
 async def _read(body: Body) -> bytes:

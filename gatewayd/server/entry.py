@@ -45,7 +45,6 @@ CHUNKED = -1
 HTTP_1_0 = (1, 0)
 HTTP_1_1 = (1, 1)
 _VERSIONS = {(b"1", b"0"): HTTP_1_0, (b"1", b"1"): HTTP_1_1}
-_MAX_REMEMBERED = 512
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
 ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
@@ -112,6 +111,8 @@ class Entry:
         limits: The server's settings.
         normalise: Returns the normalised form of a path.
         forbidden_trailers: Trailer fields of requests that are dropped.
+        remembered_line: Does what :meth:`request_line` does, once for a line that comes again. The
+            number of lines is bounded; their length is the caller's to bound.
 
     """
 
@@ -123,8 +124,7 @@ class Entry:
         self._stripped_trusted = _THIS_HOP | identity
         self.forbidden_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED
         self._trusted = tuple(server.trusted_proxies)
-        # Clients ask for the same things again and again; bounded in number and size.
-        self._remembered_line = lru_cache(maxsize=1024)(self._parse_line)
+        self.remembered_line = lru_cache(maxsize=1024)(self.request_line)
 
     def peer(
         self, address: str, port: int, scheme: str, certificate: Mapping[str, object] | None
@@ -191,11 +191,6 @@ class Entry:
             Reject: it is malformed, too long, not for us, or its path is not allowed.
 
         """
-        if len(line) > _MAX_REMEMBERED:
-            return self._parse_line(line)
-        return self._remembered_line(line)
-
-    def _parse_line(self, line: bytes) -> RequestLine:
         limit = self.limits.max_target_bytes
         match = REQUEST_LINE.fullmatch(line)
         # 64: room for method and version.

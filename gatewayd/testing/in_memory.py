@@ -18,6 +18,7 @@ from gatewayd.filter import Filter
 from gatewayd.generation import Generations
 from gatewayd.headers import Headers
 from gatewayd.registry import Plugins, Registry
+from gatewayd.server.entry import make_request
 from gatewayd.testing.clock import FakeClock
 from gatewayd.testing.exchanges import Recorder, pairs, read_body
 from gatewayd.timers import Sweeper
@@ -67,7 +68,7 @@ class InMemoryGateway:
         lines = Headers.of([("Host", host), *pairs(headers)]).raw
         try:
             fields = entry.check(lines, HTTP_1_1, entry.peer(peer, 0, "http", None))
-            request = entry.request(method.encode(), target.encode(), HTTP_1_1, fields)
+            request = make_request(entry.line_of(method, target.encode(), HTTP_1_1), fields)
         except Reject as reject:
             return problem_response(reject, new_request_id())
         request.body = body

@@ -191,26 +191,27 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(error)
         else:
             self._sending = False
-            if self.state == HEAD:
-                self._arm(attempt.timeouts.first_byte)
-            elif self.state == IDLE:
-                self._finish_exchange()
+            self._arm_sending(attempt.timeouts.first_byte)
 
     async def _copy(self, attempt: Attempt, body: Body) -> None:
         transport = self._transport
         while transport is not None:
             # While the client is slow there is nothing to hold against the instance.
-            self._arm(NEVER)
+            self._arm_sending(NEVER)
             piece = await body.read()
             if not piece:
                 break
             transport.write(encode_chunk(piece) if attempt.chunked else piece)
             if self._can_write is not None:
-                self._arm(attempt.timeouts.write)
+                self._arm_sending(attempt.timeouts.write)
                 await self._can_write
             transport = self._transport
         if transport is not None and attempt.chunked:
             transport.write(encode_last_chunk(body.trailers))
+
+    def _arm_sending(self, seconds: float) -> None:
+        if self.state == HEAD:  # later the response's own time-outs count
+            self._arm(seconds)
 
     async def _await_continue(self, limit: float) -> None:
         """Wait until the instance asks for the body, or for too long (RFC 9110 section 10.1.1)."""
@@ -274,7 +275,7 @@ class UpstreamConnection(asyncio.Protocol):
     def _start_response(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         self._keep_alive = head.keep_alive
         self._interim = 0
-        framing = head.framing(attempt.method)
+        framing = 0 if attempt.method == "HEAD" else head.framing
         headers = head.headers.copy()
         if 0 <= framing <= len(rest):
             body: bytes | Body = rest
@@ -332,25 +333,21 @@ class UpstreamConnection(asyncio.Protocol):
         """The response is complete: keep the connection if request and response were whole."""
         self._body = None
         self._decoder = None
-        if self._sending:
-            # Answered early. What is left of the request would have to be read by an instance that
-            # has lost interest; RFC 9112 section 9.6 expects the connection to be closed.
-            self._keep_alive = False
-        self.state = IDLE
-        self._finish_exchange()
-
-    def _finish_exchange(self) -> None:
         self._attempt = None
-        self._pump = None
-        if self._keep_alive and self._transport is not None:
-            self.expires_at = NEVER
-            if self._reading_paused:
-                # The last piece of the body is still unread, but it has left this connection.
-                self._reading_paused = False
-                self._transport.resume_reading()
-            self._pool.give_back(self)
-        else:
+        self.state = IDLE
+        transport = self._transport
+        # With a request that is still being sent this is an early answer: what is left of it would
+        # have to be read by an instance that has lost interest (RFC 9112 section 9.6).
+        if not self._keep_alive or self._sending or transport is None:
             self.close()
+            return
+        self._pump = None
+        self.expires_at = NEVER
+        if self._reading_paused:
+            # The last piece of the body is still unread, but it has left this connection.
+            self._reading_paused = False
+            transport.resume_reading()
+        self._pool.give_back(self)
 
     def _start_tunnel(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         offered = head.upgrade.decode("latin-1") if head.upgrade else None
@@ -462,7 +459,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._body.fail(UpstreamReset("connection closed in the response's body", sent=True))
             self._body = None
         if self._transport is not None and before != TUNNEL:
-            if before == IDLE:
+            if before == IDLE and not self._sending:
                 self._transport.close()
             else:
                 self._transport.abort()  # close() would wait for an instance that takes nothing

@@ -34,13 +34,14 @@ class ResponseHead:
         status: 100 to 599.
         headers: The fields, without those that frame the message or end at this hop.
         content_length: As declared, also where there is no body (HEAD, 304).
-        chunked: Whether the body is chunked.
+        framing: Bytes of the body, or ``CHUNKED``, or ``UNTIL_CLOSE``; answers to HEAD have none,
+            whatever it says (RFC 9112 section 6.3).
         keep_alive: Whether the connection outlives this response, as the server says.
         upgrade: Protocol that the server switches to, lower case.
 
     """
 
-    __slots__ = ("chunked", "content_length", "headers", "keep_alive", "status", "upgrade")
+    __slots__ = ("content_length", "framing", "headers", "keep_alive", "status", "upgrade")
 
     def __init__(self, status: int, fields: _Fields, *, http_1_0: bool) -> None:
         members: list[bytes] = []
@@ -49,18 +50,16 @@ class ResponseHead:
             _drop_named(fields, members)
         self.status = status
         self.headers = Headers(fields.lines)
-        self.content_length, self.chunked = _framing(fields, http_1_0=http_1_0)
+        self.content_length, chunked = _framing(fields, http_1_0=http_1_0)
         self.keep_alive = b"close" not in members and (not http_1_0 or b"keep-alive" in members)
         self.upgrade = fields.upgrade if b"upgrade" in members else None
 
-    def framing(self, method: str) -> int:
-        """Return how the body of an answer to ``method`` ends: its length, or one of the constants.
+        self.framing = self._framing(chunked=chunked)
 
-        RFC 9112 section 6.3.
-        """
-        if method == "HEAD" or self.status in _BODILESS or self.status < 200:
+    def _framing(self, *, chunked: bool) -> int:
+        if self.status in _BODILESS or self.status < 200:
             return 0
-        if self.chunked:
+        if chunked:
             return CHUNKED
         return UNTIL_CLOSE if self.content_length is None else self.content_length
 

@@ -1,0 +1,96 @@
+"""The command line: ``gatewayd COMMAND``, one module for each command.
+
+A command is imported when it is run, so that each starts as fast as what it needs; what ``--help``
+says of it stands here for the same reason. Exit status: 0 for success, 1 for what has failed, 2 for
+a command line that is wrong.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from cyclopts import App
+
+from gatewayd._version import __version__
+from gatewayd.errors import GatewayError
+
+app = App(
+    name="gatewayd",
+    help="An API gateway whose every feature is a filter class that anybody can replace.",
+    version=f"gatewayd {__version__}",
+)
+_routes = App(name="routes", help="Show the routes of a configuration.")
+_plugins = App(name="plugins", help="Show the installed plugins.")
+app.command(_routes)
+app.command(_plugins)
+
+app.command(
+    "gatewayd.cli.serve:serve",
+    name="serve",
+    help="""Run the gateway.
+
+    SIGTERM and SIGINT let the exchanges end, and then the gateway; a second one breaks them off.
+    SIGHUP reloads the configuration. One that cannot be used changes nothing, and the log says why.
+    """,
+)
+app.command(
+    "gatewayd.cli.check:check",
+    name="check",
+    help="""Say whether a configuration can be used.
+
+    Everything is built as for serving, but nothing is started and nothing connected. Warnings tell
+    what is probably a mistake; they leave the exit status at 0, errors make it 1.
+    """,
+)
+_routes.command(
+    "gatewayd.cli.routes_list:routes_list",
+    name="list",
+    help="List the routes in the order in which they are tried.",
+)
+_routes.command(
+    "gatewayd.cli.routes_explain:routes_explain",
+    name="explain",
+    help="""Show which route takes a request, why the others do not, and the filters on its way.
+
+    Of each filter all settings are shown, with the layer of the configuration that they come from.
+    Nothing is sent: the request goes as far as it would inside the gateway.
+    """,
+)
+_plugins.command(
+    "gatewayd.cli.plugins_list:plugins_list",
+    name="list",
+    help="""List the installed plugins; none of them is imported.
+
+    A name that two distributions define is there twice; a configuration that uses it is refused.
+    """,
+)
+_plugins.command(
+    "gatewayd.cli.plugins_show:plugins_show",
+    name="show",
+    help="Show a plugin with all its settings.",
+)
+app.command(
+    "gatewayd.cli.schema:schema",
+    name="schema",
+    help="Print the JSON Schema of the configuration, with all installed plugins.",
+)
+app.command(
+    "gatewayd.cli.version:version",
+    name="version",
+    help="Print the versions of gatewayd, Python, and the libraries that serve requests.",
+)
+app.command("gatewayd.cli.worker:worker", name="worker", show=False)
+
+
+def main() -> None:
+    """Run the command that ``sys.argv`` names, and exit."""
+    try:
+        app(sys.argv[1:])
+    except GatewayError as error:
+        print(error, file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output, such as `head`, has enough of it; without this, Python would
+        # say so once more when it flushes the stream.
+        sys.stdout = None
+        sys.exit(1)

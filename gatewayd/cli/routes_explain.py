@@ -1,0 +1,142 @@
+"""``gatewayd routes explain``: what becomes of a request, and why."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from itertools import groupby
+from typing import TYPE_CHECKING, Annotated, Any
+
+import orjson
+from cyclopts import Parameter
+
+from gatewayd.cli.explanation import explain
+from gatewayd.cli.inspection import compiled
+from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
+from gatewayd.cli.output import print_json, print_table
+from gatewayd.config.load import load
+from gatewayd.headers import TOKEN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+_URL = re.compile(r"(?:https?://(?P<host>[^/?#]+)|(?=/))(?P<target>[^#]*)(?:#.*)?")
+_FAR = ("path", "host")
+"""Of routes that fail by these there are too many to be listed."""
+
+
+def _check_method(_type: object, method: str) -> None:
+    if not TOKEN.fullmatch(method.encode()):
+        raise ValueError("expected a method, such as GET")
+
+
+def _check_url(_type: object, url: str) -> None:
+    if not _URL.fullmatch(url):
+        raise ValueError("expected /path or http://host/path")
+
+
+def _check_header(_type: object, headers: tuple[str, ...]) -> None:
+    for header in headers:
+        if not TOKEN.fullmatch(header.partition(":")[0].encode()) or ":" not in header:
+            raise ValueError("expected 'Name: value'")
+
+
+_METHOD = Parameter(help="Method, such as GET.", validator=_check_method)
+_TARGET = Parameter(help="Path with query, or a whole URL.", validator=_check_url)
+_HEADER = Parameter(
+    name=["--header", "-H"],
+    negative=(),
+    help="A header field, as 'Name: value'; may be given several times.",
+    validator=_check_header,
+)
+_ALL = Parameter(
+    name="--all", negative=(), help="List all routes, also those for other hosts and paths."
+)
+
+
+def routes_explain(
+    method: Annotated[str, _METHOD],
+    url: Annotated[str, _TARGET],
+    *,
+    header: Annotated[tuple[str, ...], _HEADER] = (),
+    config: ConfigOption = DEFAULT_CONFIG,
+    env: EnvOption = None,
+    everything: Annotated[bool, _ALL] = False,
+    json: JsonOption = False,
+) -> None:
+    """Print the explanation of a request."""
+    explanation = asyncio.run(_explain(config, env, method.upper(), url, header))
+    if json:
+        print_json(explanation)
+    else:
+        _print(explanation, everything=everything)
+
+
+async def _explain(
+    config: Path, env: str | None, method: str, url: str, headers: tuple[str, ...]
+) -> dict[str, Any]:
+    loaded = load(config, env=env)
+    server = loaded.config.server
+    parts = _URL.fullmatch(url)
+    assert parts is not None  # noqa: S101  # the command line was checked
+    target = parts["target"] if parts["target"].startswith("/") else f"/{parts['target']}"
+    fields = [(name, value.strip()) for name, _, value in (one.partition(":") for one in headers)]
+    if "host" not in {name.lower() for name, _ in fields}:
+        fields.append(("Host", parts["host"] or f"{server.host}:{server.port}"))
+    async with compiled(loaded) as generation:
+        return {"method": method, "url": url, **explain(generation, method, target, fields)}
+
+
+def _print(explanation: dict[str, Any], *, everything: bool) -> None:
+    print(f"{explanation['method']} {explanation['url']}")
+    if "request" in explanation:
+        print(f"path after normalisation: {explanation['request']['path']}")
+    if explanation.get("preflight"):
+        print("a CORS preflight, matched by the method that it asks about")
+    if "refusal" in explanation:
+        refusal = explanation["refusal"]
+        print(f"refused: {refusal['status']} {refusal['code']} {refusal['detail']}".rstrip())
+    else:
+        print(f"route: {explanation['route']} ({explanation['place']})")
+        print(f"to: {', '.join(explanation['to'])}")
+        for name, value in explanation["params"].items():
+            print(f"path parameter {name}: {value}")
+    if "verdicts" in explanation:
+        print()
+        _print_verdicts(explanation["verdicts"], everything=everything)
+    _print_chains(explanation.get("chains", ()))
+
+
+def _print_verdicts(verdicts: list[dict[str, Any]], *, everything: bool) -> None:
+    near = [one for one in verdicts if everything or one["failed"] not in _FAR]
+    if near:
+        print_table(("route", "verdict"), [(one["route"], one["reason"]) for one in near])
+    if len(near) < len(verdicts):
+        print(f"{len(verdicts) - len(near)} routes have another path or host (--all lists them)")
+
+
+def _print_chains(chains: Iterable[dict[str, Any]]) -> None:
+    """Print the filters; services with the same ones share a table."""
+    for filters, same in groupby(chains, key=lambda chain: chain["filters"]):
+        services = ", ".join(chain["service"] for chain in same if chain["service"])
+        print(f"\nfilters towards {services}" if services else "\nfilters")
+        print_table(("filter", "setting", "value", "from"), list(_rows(filters)))
+
+
+def _rows(filters: Iterable[dict[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    for one in filters:
+        name = one["filter"]
+        if "removed_by" in one:
+            yield name, "", "removed", _origin(one["removed_by"])
+            continue
+        for setting in one["settings"]:
+            value = orjson.dumps(setting["value"], default=str).decode()
+            yield name, setting["key"], value, _origin(setting)
+            name = ""
+        if not one["settings"]:
+            yield name, "", "", ""
+
+
+def _origin(one: dict[str, Any]) -> str:
+    return f"{one['layer']} ({one['place']})" if one["place"] else str(one["layer"])

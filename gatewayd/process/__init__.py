@@ -1,0 +1,1 @@
+"""Processes: workers that serve, the supervisor that keeps them running, signals, sockets."""

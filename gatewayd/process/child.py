@@ -1,0 +1,130 @@
+"""A worker process as its supervisor sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from gatewayd.errors import GatewayError
+from gatewayd.process.channel import Channel, ChannelClosed
+
+if TYPE_CHECKING:
+    from asyncio.subprocess import Process
+
+    from gatewayd.process.logs import LogLevel
+
+ANSWER_SECONDS = 60.0
+"""How long a worker may take to start with a configuration, or to take one over."""
+
+
+class ChildFailed(GatewayError):  # noqa: N818  # an event that is reported, and then dealt with
+    """A worker does not take a configuration, or has ended; says why."""
+
+
+class Child:
+    """A worker process.
+
+    Args:
+        process: The process.
+        channel: Our end of the channel to it.
+
+    Attributes:
+        told_to_end: Whether :meth:`terminate` has been called.
+
+    """
+
+    def __init__(self, process: Process, channel: Channel) -> None:
+        self._process = process
+        self._channel = channel
+        self.told_to_end = False
+
+    @classmethod
+    async def spawn(cls, listener: socket.socket, log_level: LogLevel) -> Child:
+        """Start a worker, which then waits for its configuration.
+
+        Args:
+            listener: The bound socket that it is to listen on.
+            log_level: What it logs.
+
+        Raises:
+            ChildFailed: the system does not start processes now.
+
+        """
+        ours, theirs = socket.socketpair()
+        passed = (listener.fileno(), theirs.fileno())
+        # -P: what lies in the working directory must not be imported in the place of a library.
+        command = [sys.executable, "-P", "-m", "gatewayd", "worker", "--log-level", log_level]
+        command += ["--listener", str(passed[0]), "--channel", str(passed[1])]
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=passed,
+                # Ctrl-C in a terminal is for the supervisor, which tells the workers once.
+                process_group=0,
+            )
+            return cls(process, await Channel.over(ours))
+        except BaseException as error:
+            ours.close()  # which ends the worker, if there is one by now
+            if isinstance(error, OSError):
+                raise ChildFailed(f"no process can be started: {error}") from error
+            raise
+        finally:
+            theirs.close()
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended, as far as is known."""
+        return self._process.returncode is None
+
+    async def take(self, packed: bytes) -> None:
+        """Give it a configuration to run.
+
+        Raises:
+            ChildFailed: it refuses, has ended, or does not answer; it is killed in the last case.
+
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await self._channel.send(packed)
+                refusal = await self._channel.receive()
+        except ChannelClosed:
+            raise ChildFailed(f"worker with pid {self.pid} ended before it answered") from None
+        except TimeoutError:
+            self.kill()
+            message = f"worker with pid {self.pid} did not answer in {ANSWER_SECONDS:g} s"
+            raise ChildFailed(message) from None
+        if refusal:
+            raise ChildFailed(refusal.decode())
+
+    def terminate(self) -> None:
+        """Tell it to let its exchanges end; a second time, to break them off."""
+        self.told_to_end = True
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Not Process.send_signal: it looks for the end of the process, and then the one who waits
+        # for that end does not learn how it came.
+        if self.running:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+    async def ended(self) -> str:
+        """Wait for its end; return how it ended, for the log."""
+        status = await self._process.wait()
+        self._channel.close()
+        return f"exit status {status}" if status >= 0 else signal.Signals(-status).name

@@ -1,0 +1,179 @@
+"""The supervisor: starts the workers, starts another one where one crashed, and ends them.
+
+It serves nothing itself. Every worker gets one of the listening sockets and the configuration that
+runs, which the supervisor alone loads. On SIGHUP the workers take a new configuration over one
+after the other; if one cannot, those before it go back, so that all of them run the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from gatewayd.process.channel import pack
+from gatewayd.process.child import Child, ChildFailed
+from gatewayd.process.reload import reload_on
+from gatewayd.process.sockets import url_of
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Iterable, Sequence
+
+    from gatewayd.config.load import LoadedConfig
+    from gatewayd.process.logs import LogLevel
+
+# The first pause is short, as most crashes are single ones. The longest one is not much longer:
+# connections wait meanwhile in the backlog of the socket that has no worker.
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 5.0
+# A worker that has run for so long has not crashed because of how it was started.
+_STABLE_SECONDS = 30.0
+# Beyond the drain timeout, for closing what a worker keeps.
+_GRACE_SECONDS = 5.0
+
+logger = logging.getLogger("gatewayd.process")
+
+
+class Supervisor:
+    """The parent of all workers.
+
+    Args:
+        loaded: The first configuration.
+        load: Loads it again.
+        listeners: Bound sockets, one for each worker.
+        log_level: For the workers.
+
+    """
+
+    def __init__(
+        self,
+        loaded: LoadedConfig,
+        load: Callable[[], LoadedConfig],
+        listeners: Sequence[socket.socket],
+        log_level: LogLevel,
+    ) -> None:
+        self._loaded = loaded
+        self._packed = pack(loaded)
+        self._load = load
+        self._listeners = listeners
+        self._log_level = log_level
+        self._children: dict[int, Child] = {}
+        self._stopping = asyncio.Event()
+        self._changing = asyncio.Lock()  # held while a worker starts or a reload goes round
+
+    async def run(self) -> None:
+        """Run the workers until SIGTERM or SIGINT; a second one breaks off their exchanges.
+
+        Raises:
+            GatewayError: the workers cannot be started.
+
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        hangup = asyncio.Event()
+        loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            await self._start_all()
+            tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
+            tasks.append(asyncio.create_task(reload_on(hangup, self._load, self._hand_round)))
+            await self._stopping.wait()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end_all()
+
+    async def _start_all(self) -> None:
+        numbers = range(len(self._listeners))
+        results = await asyncio.gather(*map(self._start, numbers), return_exceptions=True)
+        if self._stopping.is_set():
+            return
+        for failure in filter(None, results):
+            raise failure
+        url = url_of(self._listeners[0], tls=self._loaded.config.server.tls is not None)
+        logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
+
+    async def _start(self, number: int) -> None:
+        child = await Child.spawn(self._listeners[number], self._log_level)
+        self._children[number] = child
+        await child.take(self._packed)
+
+    async def _keep(self, number: int) -> None:
+        """Wait for the end of a worker, start another one, and so on."""
+        loop = asyncio.get_running_loop()
+        pause = _FIRST_PAUSE
+        while True:
+            since = loop.time()
+            ending = await self._children[number].ended()
+            if loop.time() - since >= _STABLE_SECONDS:
+                pause = _FIRST_PAUSE
+            logger.error("worker %d ended (%s), another one follows", number, ending)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+            async with self._changing:
+                try:
+                    await self._start(number)
+                except ChildFailed as failure:
+                    logger.error("worker %d does not start: %s", number, failure)  # noqa: TRY400
+                else:
+                    pid = self._children[number].pid
+                    logger.info("worker %d runs again (pid %d)", number, pid)
+
+    async def _hand_round(self, loaded: LoadedConfig) -> None:
+        """Give a configuration to all workers.
+
+        Raises:
+            ChildFailed: one of them did not take it; all of them have the old one.
+
+        """
+        packed = pack(loaded)
+        taken: list[Child] = []
+        async with self._changing:
+            for child in self._running():
+                try:
+                    await child.take(packed)
+                except ChildFailed:
+                    await self._take_back(taken)
+                    raise
+                taken.append(child)
+            self._loaded, self._packed = loaded, packed
+
+    async def _take_back(self, children: Iterable[Child]) -> None:
+        for child in children:
+            try:
+                await child.take(self._packed)
+            except ChildFailed as failure:
+                logger.error("a worker is replaced: %s", failure)  # noqa: TRY400
+                child.terminate()
+
+    def _running(self) -> list[Child]:
+        return [child for child in self._children.values() if child.running]
+
+    def _stop(self) -> None:
+        self._stopping.set()
+        for child in self._running():
+            child.terminate()
+
+    async def _end_all(self) -> None:
+        for listener in self._listeners:
+            listener.close()
+        running = self._running()
+        for child in running:
+            if not child.told_to_end:
+                child.terminate()
+        if not running:
+            return
+        timeout = self._loaded.config.server.drain_timeout + _GRACE_SECONDS
+        endings = {asyncio.create_task(child.ended()): child for child in running}
+        _, late = await asyncio.wait(endings, timeout=timeout)
+        for ending in late:
+            logger.error(
+                "worker with pid %d has not ended in time, killing it", endings[ending].pid
+            )
+            endings[ending].kill()
+        await asyncio.gather(*endings)

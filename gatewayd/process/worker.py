@@ -1,0 +1,107 @@
+"""A worker: one process with one event loop that accepts connections and serves them.
+
+With ``workers = 1`` it is the only process, see :mod:`gatewayd.process.alone`. Otherwise it belongs
+to a supervisor, see :mod:`gatewayd.process.supervised`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from gatewayd.config.load import locate
+from gatewayd.errors import ConfigError
+from gatewayd.generation import Generations
+from gatewayd.process.sockets import ListenError
+from gatewayd.server import Server
+from gatewayd.server.tls import TlsContext
+from gatewayd.timers import Sweeper
+
+if TYPE_CHECKING:
+    import socket
+
+    from gatewayd.config.load import LoadedConfig
+    from gatewayd.registry import Plugins
+
+logger = logging.getLogger("gatewayd.worker")
+
+
+class Worker:
+    """What serves: generations of the configuration, and the server that runs exchanges in them.
+
+    Args:
+        listener: Bound socket.
+        plugins: The installed plugins.
+
+    """
+
+    def __init__(self, listener: socket.socket, plugins: Plugins) -> None:
+        self._listener = listener
+        self._sweeper = Sweeper()
+        self._generations = Generations(plugins, self._sweeper)
+        self._server = Server(self._generations, self._sweeper)
+        self._stopping = asyncio.Event()
+        self._draining: asyncio.Task[None] | None = None
+
+    async def start(self, loaded: LoadedConfig) -> None:
+        """Build the first generation, then accept connections.
+
+        Raises:
+            GatewayError: the configuration cannot be used, or the address cannot be listened on.
+
+        """
+        check_certificates(loaded)
+        await self._generations.adopt(loaded)
+        try:
+            await self._server.listen(self._listener, loaded.config.server.tls)
+        except OSError as error:
+            raise ListenError(f"cannot listen: {error}") from error
+
+    async def reload(self, loaded: LoadedConfig) -> None:
+        """Take over another configuration, as a whole or not at all.
+
+        Raises:
+            GatewayError: it cannot be used; the running one goes on.
+
+        """
+        check_certificates(loaded)
+        await self._generations.adopt(loaded)
+        if loaded.config.server.tls is not None:
+            self._server.reload_tls(loaded.config.server.tls)
+
+    def stop(self) -> None:
+        """Let the exchanges end; called again meanwhile, break them off."""
+        self._generations.readiness.draining = True
+        self._stopping.set()
+        if self._draining is not None:
+            self._draining.cancel()
+
+    async def serve(self) -> None:
+        """Serve until :meth:`stop`, and until the exchanges have ended after that."""
+        await self._stopping.wait()
+        timeout = self._generations.current.loaded.config.server.drain_timeout
+        logger.info("stopping; exchanges have %g s to end", timeout)
+        self._draining = asyncio.create_task(self._server.drain(timeout), name="drain")
+        await asyncio.wait([self._draining])
+
+    async def close(self) -> None:
+        """Break off what is left, and close everything."""
+        await self._server.close()
+        await self._generations.close()
+        self._sweeper.close()
+
+
+def check_certificates(loaded: LoadedConfig) -> None:
+    """Load the listener's certificates, only to see whether they can be.
+
+    Raises:
+        ConfigError: one cannot.
+
+    """
+    if loaded.config.server.tls is None:
+        return
+    try:
+        TlsContext(loaded.config.server.tls)
+    except ConfigError as error:
+        raise ConfigError(locate(error.issues, loaded)) from error

@@ -1,0 +1,1 @@
+"""Services: their instances, what tells them, and what picks one."""

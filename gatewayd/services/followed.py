@@ -1,0 +1,126 @@
+"""A service whose instances its discovery tells."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from gatewayd.config.types import ServiceUrl
+from gatewayd.errors import GatewayError
+from gatewayd.services.instance import Instance
+from gatewayd.services.service import Service
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from gatewayd.config.schema import ServiceConfig
+    from gatewayd.services.discovery import Discovery, InstanceSpec
+    from gatewayd.services.pools import Pools
+
+FIRST_ANSWER_SECONDS = 5.0
+"""How long a start waits for the first answer of a discovery. A source that is slow or down costs
+its own service, not all the others."""
+
+logger = logging.getLogger("gatewayd.services")
+_url = TypeAdapter[str](ServiceUrl)
+
+
+class FollowedService(Service):
+    """A service with what keeps its instances up to date.
+
+    Args:
+        name: Its name.
+        config: Its settings.
+        discovery: Tells its instances.
+        pools: Connections to them.
+
+    """
+
+    __slots__ = ("_closed", "_discovery", "_following", "_pools")
+
+    def __init__(
+        self, name: str, config: ServiceConfig, discovery: Discovery, pools: Pools
+    ) -> None:
+        super().__init__(name, config)
+        self._discovery = discovery
+        self._pools = pools
+        self._following: asyncio.Task[None] | None = None
+        self._closed = False
+
+    async def start(self) -> None:
+        """Start the discovery, once for all generations, and wait for its first answer.
+
+        Raises:
+            GatewayError: the discovery failed to start.
+
+        """
+        if self._following is None:
+            start = self._discovery.start(self.update)
+            self._following = asyncio.create_task(start, name=f"discovery of {self.name}")
+        await asyncio.wait([self._following], timeout=FIRST_ANSWER_SECONDS)
+        if not self._following.done():
+            logger.warning("service %s: no answer from discovery yet, going on", self.name)
+            self._following.add_done_callback(self._log_failure)
+        elif (error := self._following.exception()) is not None:
+            self._following = None
+            raise GatewayError(f"service {self.name!r}: discovery failed: {error!r}") from error
+
+    def _log_failure(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("service %s: discovery failed", self.name, exc_info=error)
+
+    def update(self, specs: Sequence[InstanceSpec]) -> None:
+        """Take over what discovery tells: all instances that there are now.
+
+        One that stays keeps its object and its connections. The connections of one that is gone
+        end with their exchanges.
+        """
+        if self._closed:
+            return
+        wanted = self._distinct(specs)
+        gone = self.instances.keys() - wanted.keys()
+        self.replace([self._instance(spec) for spec in wanted.values()])
+        for url in gone:
+            self._pools.release(url)
+
+    def _distinct(self, specs: Iterable[InstanceSpec]) -> dict[str, InstanceSpec]:
+        """Sort instances by URL; one that is told twice is one with the sum of the weights."""
+        distinct: dict[str, InstanceSpec] = {}
+        for spec in specs:
+            try:
+                url = _url.validate_python(spec.url)
+            except ValueError:
+                without_password = spec.url.rpartition("@")[2]
+                logger.error("service %s: %r is no URL of an instance", self.name, without_password)  # noqa: TRY400  # its trace says nothing more
+                continue
+            known = distinct.get(url)
+            if known is not None:
+                logger.warning("service %s: instance %s is there twice", self.name, url)
+                weight, healthy = known.weight + spec.weight, known.healthy and spec.healthy
+                distinct[url] = replace(known, weight=weight, healthy=healthy)
+            else:
+                distinct[url] = replace(spec, url=url)
+        return distinct
+
+    def _instance(self, spec: InstanceSpec) -> Instance:
+        instance = self.instances.get(spec.url)
+        if instance is None:
+            return Instance(self.name, spec, self._pools.acquire(spec.url))
+        instance.weight, instance.zone, instance.healthy = spec.weight, spec.zone, spec.healthy
+        return instance
+
+    async def close(self) -> None:
+        """Stop the discovery and give the connections back."""
+        self._closed = True
+        if self._following is not None:
+            self._following.cancel()
+            await asyncio.wait([self._following])
+            await self._discovery.close()
+        instances = self.instances
+        self.replace(())
+        for url in instances:
+            self._pools.release(url)

@@ -1,0 +1,125 @@
+"""One address of a service, with its connections and what is known of its health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
+
+from gatewayd.timers import NEVER
+from gatewayd.upstream.connection import Attempt, Timeouts
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatewayd.body import Body
+    from gatewayd.exchange import Response
+    from gatewayd.headers import Headers
+    from gatewayd.services.discovery import InstanceSpec
+    from gatewayd.upstream.pool import Pool
+
+_DEFAULT_TIMEOUTS = Timeouts()
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
+
+
+class Instance:
+    """One address of a service.
+
+    Attributes:
+        service: Name of the service.
+        url: ``scheme://host:port``; its identity within the service.
+        authority: Host and port as they stand in a Host field.
+        weight: Relative share of the requests.
+        zone: Where it stands.
+        healthy: Whether it may be used.
+        pool: Its connections.
+
+    """
+
+    __slots__ = ("authority", "healthy", "pool", "service", "url", "weight", "zone")
+
+    def __init__(self, service: str, spec: InstanceSpec, pool: Pool) -> None:
+        self.service = service
+        self.url = spec.url
+        self.authority = urlsplit(spec.url).netloc
+        self.pool = pool
+        self.weight = spec.weight
+        self.zone = spec.zone
+        self.healthy = spec.healthy
+
+    @property
+    def available(self) -> bool:
+        """Whether a balancer may pick it."""
+        return self.healthy and self.weight > 0
+
+    @property
+    def active(self) -> int:
+        """Exchanges that it is working on for this worker."""
+        return self.pool.active
+
+    def send(
+        self,
+        method: str,
+        target: str,
+        headers: Headers,
+        body: bytes | Body = b"",
+        *,
+        extra_fields: bytes = b"",
+        timeouts: Timeouts = _DEFAULT_TIMEOUTS,
+        deadline: float | None = None,
+        on_interim: Callable[[int, Headers], None] = lambda _status, _headers: None,
+        upgrade: str | None = None,
+        expects_continue: bool = False,
+    ) -> Awaitable[Response]:
+        """Send a request to this instance; gives its response once the head is there.
+
+        Args:
+            method: Method token.
+            target: Request target in origin-form.
+            headers: Fields, Host included; what frames the body is added here.
+            body: The whole body, or a stream.
+            extra_fields: Further field lines, each with its CRLF.
+            timeouts: Limits of this attempt.
+            deadline: When the whole exchange must have ended, on the gateway's clock.
+            on_interim: Is given 1xx responses other than 100 and 101.
+            upgrade: Protocol to ask for; its 101 comes back as a response with a tunnel.
+            expects_continue: Send ``Expect: 100-continue`` with a streamed body.
+
+        Raises:
+            UpstreamError: the instance failed.
+            Exception: what reading ``body`` raised.
+
+        """
+        if type(body) is bytes:
+            chunked = expects_continue = False
+            framing = b""
+            if body or method in _METHODS_WITH_BODY:
+                framing = b"Content-Length: %d\r\n" % len(body)
+        else:
+            length = cast("Body", body).length
+            chunked = length is None
+            framing = _CHUNKED if length is None else b"Content-Length: %d\r\n" % length
+            if expects_continue:
+                framing += b"Expect: 100-continue\r\n"
+        if upgrade is not None:
+            framing += f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n".encode("latin-1")
+        line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
+        return self.pool.send(
+            Attempt(
+                method,
+                b"%b%b%b%b\r\n" % (line, headers.encoded, extra_fields, framing),
+                body,
+                chunked,
+                timeouts,
+                NEVER if deadline is None else deadline,
+                on_interim,
+                upgrade,
+                expects_continue,
+            )
+        )
+
+    def __repr__(self) -> str:
+        return f"<instance {self.url} of {self.service}>"
+
+
+# RFC 9110 section 8.6: these say how long their body is, also where it is empty.
+_METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})

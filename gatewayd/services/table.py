@@ -1,0 +1,104 @@
+"""The services of one generation, made from their configuration."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import partial
+from typing import TYPE_CHECKING
+
+import orjson
+from pydantic import ValidationError
+
+from gatewayd.config.schema import ServiceConfig
+from gatewayd.errors import ConfigError, ConfigIssue
+from gatewayd.registry import PluginError
+from gatewayd.services.followed import FollowedService
+from gatewayd.services.pools import Pools
+from gatewayd.services.tls import ClientTls, files_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayd.gateway import Gateway, KeptState
+    from gatewayd.registry import Plugins
+    from gatewayd.services.discovery import Discovery
+    from gatewayd.timers import Sweeper
+
+CONNECTION_SETTINGS = set(ServiceConfig.model_fields) - {"discovery", "filters"}
+"""The settings of a service that its connections depend on."""
+
+
+def build_services(
+    configs: Mapping[str, ServiceConfig], gateway: Gateway, kept: KeptState, sweeper: Sweeper
+) -> dict[str, FollowedService]:
+    """Make the services, or take over those whose settings have not changed.
+
+    Args:
+        configs: Their settings, by name.
+        gateway: Of the generation that they are for; it gives them back when that closes.
+        kept: Where connection pools are shared with other generations.
+        sweeper: Watches the deadlines of connections.
+
+    Raises:
+        ConfigError: settings cannot be used.
+
+    """
+    services: dict[str, FollowedService] = {}
+    issues: list[ConfigIssue] = []
+    for name, config in configs.items():
+        try:
+            services[name] = _build(name, config, gateway, kept, sweeper)
+        except ConfigError as error:
+            issues += error.issues
+    if issues:
+        raise ConfigError(issues)
+    return services
+
+
+def _build(
+    name: str, config: ServiceConfig, gateway: Gateway, kept: KeptState, sweeper: Sweeper
+) -> FollowedService:
+    # Filters have the service's layer from the configuration, not from here: without it the
+    # service survives a reload that only changes settings of filters.
+    config = config.model_copy(update={"filters": {}})
+    files = files_digest(name, config.tls)
+    tls = gateway.keep(("client tls", config.tls, files), partial(ClientTls, name, config.tls))
+    if files:
+        _ = tls.context  # what the files are not, `gatewayd check` must find
+    identity = _digest(config, CONNECTION_SETTINGS) + files
+
+    def make() -> FollowedService:
+        discovery = make_discovery(name, config, gateway.plugins)
+        pools = Pools(name, config, identity, tls, kept, sweeper)
+        return FollowedService(name, config, discovery, pools)
+
+    return gateway.keep(("service", name, _digest(config) + files), make)
+
+
+def _digest(config: ServiceConfig, settings: set[str] | None = None) -> str:
+    """Return what is equal for equal settings; a digest, as settings may hold secrets."""
+    values = config.model_dump(mode="json", include=settings)
+    text = orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
+    return hashlib.sha256(text).hexdigest()
+
+
+def make_discovery(name: str, config: ServiceConfig, plugins: Plugins) -> Discovery:
+    """Make the discovery of service ``name`` with its settings, which stand among the service's.
+
+    Raises:
+        ConfigError: there is no such discovery, or its settings cannot be used.
+
+    """
+    place = f"services.{name}"
+    try:
+        plugin = plugins.discovery.load(config.discovery)
+    except PluginError as error:
+        raise ConfigError(ConfigIssue(str(error), key=f"{place}.discovery")) from error
+    try:
+        return plugin(name, plugin.Config.model_validate(config.model_extra))
+    except ValidationError as error:
+        issues = [
+            ConfigIssue(detail["msg"], key=".".join([place, *map(str, detail["loc"])]))
+            for detail in error.errors(include_input=False, include_url=False)
+        ]
+        raise ConfigError(issues) from error
