@@ -37,7 +37,7 @@ from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
 from gatewayd.routing.route import Route
-from gatewayd.routing.table import RouteTable
+from gatewayd.routing.table import Match, RouteTable
 from gatewayd.services.balancer import Balancer
 from gatewayd.services.discovery import Discovery, DiscoveryConfig, InstanceSpec
 from gatewayd.services.instance import Instance
@@ -71,6 +71,7 @@ __all__ = [
     "InstanceSpec",
     "IterBody",
     "Key",
+    "Match",
     "Network",
     "NoBody",
     "NoInstance",

@@ -103,9 +103,11 @@ class IterBody(Body):
 
     async def aclose(self) -> None:
         """Close the generator, which runs its ``finally`` blocks, and the wrapped body."""
-        await self._source.aclose()
-        if self._wraps is not None:
-            await self._wraps.aclose()
+        try:
+            await self._source.aclose()
+        finally:
+            if self._wraps is not None:
+                await self._wraps.aclose()
 
 
 class StreamBody(Body):

@@ -250,6 +250,7 @@ class Exchange(dict[Key[Any], Any]):
 
     # An exchange is itself, whatever it holds.
     __eq__ = object.__eq__
+    __ne__ = object.__ne__
     __hash__ = object.__hash__  # type: ignore[assignment]  # a dict is not hashable
 
     @property

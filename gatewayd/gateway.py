@@ -19,7 +19,7 @@ logger = logging.getLogger("gatewayd")
 
 
 class Readiness:
-    """Whether this worker should get traffic, and the dependencies that decide it.
+    """Whether this worker should get traffic, and what one generation depends on for it.
 
     Attributes:
         draining: Set when the worker stops; it is not ready from then on.

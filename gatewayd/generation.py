@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from gatewayd.config.load import issues_from_validation_error, locate
-from gatewayd.errors import ConfigError, ConfigIssue
+from gatewayd.errors import ConfigError, ConfigIssue, GatewayError
 from gatewayd.gateway import Gateway, KeptState, Readiness
 from gatewayd.pipeline import Pipeline
 from gatewayd.routing.route import Route
@@ -47,7 +47,6 @@ class Generation:
         loaded: The configuration.
         plugins: The installed plugins.
         kept: State shared with other generations.
-        readiness: What filters register their dependencies with.
         sweeper: Watches the deadlines of upstream connections; its clock is the gateway's.
 
     Raises:
@@ -60,7 +59,6 @@ class Generation:
         loaded: LoadedConfig,
         plugins: Plugins,
         kept: KeptState,
-        readiness: Readiness,
         sweeper: Sweeper,
     ) -> None:
         self.number = next(_numbers)
@@ -78,7 +76,7 @@ class Generation:
                 services=self.services,
                 plugins=plugins,
                 kept=kept,
-                readiness=readiness,
+                readiness=Readiness(),
             )
             self.pipeline = Pipeline(loaded.config, self.gateway)
         except ConfigError as error:
@@ -159,14 +157,14 @@ class Generations:
 
     Attributes:
         current: The generation that new exchanges run in; set by the first :meth:`adopt`.
-        readiness: Shared by all generations.
+        draining: Whether the worker is going to stop; it takes no new configuration then.
 
     """
 
     current: Generation
 
     def __init__(self, plugins: Plugins, sweeper: Sweeper) -> None:
-        self.readiness = Readiness()
+        self.draining = False
         self._plugins = plugins
         self._sweeper = sweeper
         self._kept = KeptState()
@@ -183,10 +181,12 @@ class Generations:
 
         """
         async with self._reloading:
+            if self.draining:
+                raise GatewayError("the worker is stopping")
             old = self._running
             if old is not None:
                 _check_reloadable(old.loaded, loaded)
-            fresh = Generation(loaded, self._plugins, self._kept, self.readiness, self._sweeper)
+            fresh = Generation(loaded, self._plugins, self._kept, self._sweeper)
             try:
                 fresh.compile()
                 await fresh.start()
@@ -199,6 +199,12 @@ class Generations:
                 self._retiring.add(task)
                 task.add_done_callback(self._retired)
             return fresh
+
+    def start_draining(self) -> None:
+        """Tell whoever asks that this worker should get no more traffic."""
+        self.draining = True
+        if self._running is not None:
+            self._running.gateway.readiness.draining = True
 
     def _retired(self, task: asyncio.Task[None]) -> None:
         self._retiring.discard(task)

@@ -43,11 +43,13 @@ def field_name(name: str) -> bytes:
     return raw.lower()
 
 
-def _encode_value(value: str) -> bytes:
+def _line(name: str, value: str) -> tuple[bytes, bytes]:
+    if field_name(name) in CONNECTION_LEVEL:
+        raise ValueError(f"{name} is written by the gateway, from the body and the connection")
     raw = value.encode("latin-1").strip(b" \t")
     if _FORBIDDEN_IN_VALUE.search(raw):
         raise ValueError("control characters in a header field value")
-    return raw
+    return name.encode("ascii"), raw
 
 
 class Headers:
@@ -120,10 +122,7 @@ class Headers:
                 this hop, or the value holds control characters.
 
         """
-        key = field_name(name)
-        if key in CONNECTION_LEVEL:
-            raise ValueError(f"{name} is written by the gateway, from the body and the connection")
-        self.extend(((name.encode("ascii"), _encode_value(value)),))
+        self.extend((_line(name, value),))
 
     def extend(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
         """Append lines that the caller vouches for: they are not checked."""
@@ -142,10 +141,10 @@ class Headers:
 
     def set(self, name: str, value: str) -> None:
         """Replace every line of ``name`` with one; raises as :meth:`add` does."""
+        line = _line(name, value)  # first, so that a bad one changes nothing
         if field_name(name) in self.index:
-            _encode_value(value)  # first, so that a bad value changes nothing
             self.remove(name)
-        self.add(name, value)
+        self.extend((line,))
 
     def remove(self, *names: str) -> None:
         """Drop every line of these names; an absent name is no error."""

@@ -1,8 +1,9 @@
 """Sends the request to the chosen instance; the last filter of the pipeline.
 
 What it adds to a request: ``X-Forwarded-For``, ``-Proto`` and ``-Host`` and ``X-Real-IP`` (what
-Kong and Traefik send as well), and ``Via`` (RFC 9110 section 7.6.3). What untrusted clients had
-put into these fields was removed on entry; what a trusted proxy said is continued.
+Kong and Traefik send as well) or ``Forwarded``, and ``Via`` (RFC 9110 section 7.6.3). What
+untrusted clients had put into these fields was removed on entry; what a trusted proxy said is
+continued.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from gatewayd import (
 if TYPE_CHECKING:
     from gatewayd import Gateway, Headers, Instance, Peer, Request
 
-_FORWARDED = frozenset({
+_X_FORWARDED = frozenset({
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip",
 })  # fmt: skip
 
@@ -49,8 +50,9 @@ class UpstreamConfig(FilterConfig):
     """How long an upgraded connection may carry nothing."""
     host: Literal["client", "instance"] = "client"
     """Host field to send: the client's, or the instance's own. A route's `rewrite.host` wins."""
-    forwarded_headers: bool = True
-    """Whether to send `X-Forwarded-For`, `-Proto`, `-Host` and `X-Real-IP`."""
+    forwarded_headers: Literal["x_forwarded", "forwarded", "both", "off"] = "x_forwarded"
+    """How to tell the instance of the client: `X-Forwarded-For`, `-Proto`, `-Host` and `X-Real-IP`;
+    `Forwarded` (RFC 7239); both; or not at all."""
     via: str = Field("gatewayd", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]*$")
     """Name to add to `Via`; empty for none."""
     upgrades: tuple[str, ...] = ("websocket",)
@@ -80,8 +82,10 @@ class Upstream(Filter[UpstreamConfig]):
         # The same for all requests of a client to a host; bounded.
         self._lines = lru_cache(maxsize=4096)(self._write_lines)
         self._replaced = frozenset[bytes]()
-        if config.forwarded_headers:
-            self._replaced |= _FORWARDED
+        if config.forwarded_headers in ("x_forwarded", "both"):
+            self._replaced |= _X_FORWARDED
+        if config.forwarded_headers in ("forwarded", "both"):
+            self._replaced |= {b"forwarded"}
         if config.via:
             self._replaced |= {b"via"}
 
@@ -119,14 +123,8 @@ class Upstream(Filter[UpstreamConfig]):
             host = instance.authority
         if host is None and self._replaced.isdisjoint(index):
             return headers, self._lines(request.peer, request.authority, request.version)
-        lines = self._lines(
-            request.peer,
-            request.authority,
-            request.version,
-            index.get(b"x-forwarded-for"),
-            index.get(b"x-forwarded-host"),
-            index.get(b"via"),
-        )
+        before = tuple((name, index[name]) for name in sorted(self._replaced) if name in index)
+        lines = self._lines(request.peer, request.authority, request.version, before)
         headers = headers.copy()  # another attempt starts from the same request
         headers.remove(*(name.decode("ascii") for name in self._replaced))
         if host is not None:
@@ -138,28 +136,33 @@ class Upstream(Filter[UpstreamConfig]):
         peer: Peer,
         authority: str,
         version: tuple[int, int],
-        forwarded_for: bytes | None = None,
-        forwarded_host: bytes | None = None,
-        via: bytes | None = None,
+        before: tuple[tuple[bytes, bytes], ...] = (),
     ) -> bytes:
         """Say who the client is, and that the gateway stands in between.
 
-        A field that is still here comes from a trusted peer; it told of the client, and is itself
-        the next one in the list.
+        What is in ``before`` came with the request. Forwarding fields that are still here come from
+        a trusted peer; it told of the client, and is itself the next one in the list.
         """
-        lines = b""
-        if self.config.forwarded_headers:
-            chain = peer.socket_address.encode("ascii")
+        told = {name: value.decode("latin-1") for name, value in before}
+        address, scheme = peer.socket_address, peer.scheme
+        lines = ""
+        if b"x-forwarded-for" in self._replaced:
             lines = (
-                b"X-Forwarded-For: %b\r\nX-Forwarded-Proto: %b\r\n"
-                b"X-Forwarded-Host: %b\r\nX-Real-IP: %b\r\n"
-            ) % (
-                chain if forwarded_for is None else forwarded_for + b", " + chain,
-                peer.scheme.encode("ascii"),
-                authority.encode("latin-1") if forwarded_host is None else forwarded_host,
-                peer.address.encode("ascii"),
+                f"X-Forwarded-For: {_append(told.get(b'x-forwarded-for'), address)}\r\n"
+                f"X-Forwarded-Proto: {scheme}\r\n"
+                f"X-Forwarded-Host: {told.get(b'x-forwarded-host', authority)}\r\n"
+                f"X-Real-IP: {peer.address}\r\n"
             )
-        if self.config.via:
-            hop = f"{version[0]}.{version[1]} {self.config.via}".encode("ascii")
-            lines += b"Via: %b\r\n" % (hop if via is None else via + b", " + hop)
-        return lines
+        if b"forwarded" in self._replaced:
+            node = f'"[{address}]"' if ":" in address else address
+            hop = f'for={node};host="{authority}";proto={scheme}'
+            lines += f"Forwarded: {_append(told.get(b'forwarded'), hop)}\r\n"
+        if b"via" in self._replaced:
+            hop = f"{version[0]}.{version[1]} {self.config.via}"
+            lines += f"Via: {_append(told.get(b'via'), hop)}\r\n"
+        return lines.encode("latin-1")
+
+
+def _append(before: str | None, member: str) -> str:
+    """Add a member to a list that may be there already."""
+    return member if before is None else f"{before}, {member}"

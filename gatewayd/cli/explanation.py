@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from gatewayd.cli.output import place
-from gatewayd.cli.routes_list import target_of
+from gatewayd.cli.routes_list import conditions_of, path_of, target_of
 from gatewayd.config.places import dotted
 from gatewayd.errors import Reject
 from gatewayd.layers import layers_of
@@ -56,7 +56,7 @@ def explain(
     explanation: dict[str, Any] = {
         "request": {"host": request.host, "path": request.path, "query": request.query},
         "preflight": asked != method,
-        "verdicts": [_verdict(one, match.route) for one in verdicts],
+        "verdicts": [_verdict(one, match.route, generation.loaded) for one in verdicts],
     }
     if match.route is not None:
         return explanation | _taken(generation, match.route, match.params)
@@ -82,17 +82,20 @@ def _refusal(status: int, code: str, detail: str) -> dict[str, Any]:
     return {"status": status, "code": code, "detail": detail}
 
 
-def _verdict(verdict: Verdict, taken: Route | None) -> dict[str, Any]:
+def _verdict(verdict: Verdict, taken: Route | None, loaded: LoadedConfig) -> dict[str, Any]:
     route = verdict.route
+    failed = verdict.failed
+    if failed and failed not in ("path", "host", "method"):
+        failed = conditions_of(route, loaded)[failed]
     if verdict.chosen:
         reason = "takes the request"
-    elif not verdict.failed and taken is not None:
+    elif not failed and taken is not None:
         reason = f"matches too, but {taken.name} is tried before"
-    elif verdict.failed == "method":
+    elif failed == "method":
         reason = f"method: takes {', '.join(sorted(route.methods or ()))}"
     else:
-        reason = verdict.failed
-    return {"route": route.name, "failed": verdict.failed, "reason": reason}
+        reason = failed
+    return {"route": route.name, "failed": failed, "reason": reason}
 
 
 def _taken(generation: Generation, route: Route, params: Mapping[str, str]) -> dict[str, Any]:
@@ -104,14 +107,15 @@ def _taken(generation: Generation, route: Route, params: Mapping[str, str]) -> d
     else:
         chains = []
         for service in route.services:
-            steps = [*entry, *generation.pipeline.chains[route.name, service.name].steps]
+            chain = generation.pipeline.chains.get((route.name, service.name))
+            steps = [*entry, *(chain.steps if chain else ())]
             filters = _filters(generation, steps, route, service.name)
             chains.append({"service": service.name, "filters": filters})
     return {
         "route": route.name,
-        "place": place(generation.loaded, ("routes", route.index)),
+        "place": place(generation.loaded, path_of(route)),
         "params": dict(params),
-        "to": target_of(route),
+        "to": target_of(route, generation.loaded),
         "chains": chains,
     }
 

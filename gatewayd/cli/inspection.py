@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
-from gatewayd.gateway import KeptState, Readiness
+from gatewayd.gateway import KeptState
 from gatewayd.generation import Generation
 from gatewayd.timers import Sweeper
 
@@ -24,7 +24,7 @@ async def compiled(loaded: LoadedConfig) -> AsyncIterator[Generation]:
 
     """
     sweeper = Sweeper()
-    generation = Generation(loaded, loaded.plugins, KeptState(), Readiness(), sweeper)
+    generation = Generation(loaded, loaded.plugins, KeptState(), sweeper)
     try:
         generation.compile()
         yield generation

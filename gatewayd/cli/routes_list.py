@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.config.places import KeyPath
     from gatewayd.routing.route import Route
 
 _COLUMNS = ("name", "priority", "hosts", "path", "match", "methods", "conditions", "to", "place")
@@ -40,21 +41,39 @@ def _describe(route: Route, loaded: LoadedConfig) -> dict[str, Any]:
     return {
         "name": route.name,
         "priority": route.priority,
-        "hosts": list(route.hosts),
-        "path": route.config.path,
+        "hosts": loaded.redact(list(route.hosts), (*path_of(route), "hosts")),
+        "path": loaded.redact(route.config.path, (*path_of(route), "path")),
         "match": route.config.match,
         "methods": sorted(route.methods or ()),
-        "conditions": [str(predicate) for predicate in route.predicates],
-        "to": target_of(route),
+        "conditions": list(conditions_of(route, loaded).values()),
+        "to": target_of(route, loaded),
         "timeout": route.timeout,
-        "place": place(loaded, ("routes", route.index)),
+        "place": place(loaded, path_of(route)),
     }
 
 
-def target_of(route: Route) -> list[str]:
+def path_of(route: Route) -> KeyPath:
+    """Return where a route stands."""
+    return ("routes", route.index)
+
+
+def conditions_of(route: Route, loaded: LoadedConfig) -> dict[str, str]:
+    """Return what is asked of header fields and the query, by the form that may hold secrets."""
+    tables = {"header": "headers", "query": "query"}
+    conditions = {}
+    for predicate in route.predicates:
+        path = (*path_of(route), tables[predicate.where], predicate.name)
+        shown = loaded.redact(predicate.test.text, path)
+        conditions[str(predicate)] = f"{predicate.where} {predicate.name} = {shown!r}"
+    return conditions
+
+
+def target_of(route: Route, loaded: LoadedConfig) -> list[str]:
     """Return where a route leads: its services with their weights if several, or its redirect."""
-    if route.config.redirect is not None:
-        return [f"redirect {route.config.redirect.status} {route.config.redirect.to}"]
+    redirect = route.config.redirect
+    if redirect is not None:
+        to = loaded.redact(redirect.to, (*path_of(route), "redirect", "to"))
+        return [f"redirect {redirect.status} {to}"]
     if len(route.services) == 1:
         return [route.services[0].name]
     return [f"{one.name} ({one.weight})" for one in route.services]

@@ -72,7 +72,7 @@ class Worker:
 
     def stop(self) -> None:
         """Let the exchanges end; called again meanwhile, break them off."""
-        self._generations.readiness.draining = True
+        self._generations.start_draining()
         self._stopping.set()
         if self._draining is not None:
             self._draining.cancel()

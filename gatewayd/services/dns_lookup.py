@@ -82,14 +82,16 @@ class Lookup:
             chosen = [record for record in records.data if record.priority == best]
             if [record.target.rstrip(".") for record in chosen] == [""]:
                 return Answer(ttl=records.ttl, empty=True)
-            targets = await asyncio.gather(*(queries.addresses(one.target) for one in chosen))
+            names = {record.target for record in chosen}
+            found = await asyncio.gather(*map(queries.addresses, names))
+        targets = dict(zip(names, found, strict=True))
         specs = [
             # Weight 0 means "hardly ever" in DNS, and "never" to our balancers.
             InstanceSpec(_url(scheme, address, record.port), weight=max(1, record.weight))
-            for record, target in zip(chosen, targets, strict=True)
-            for address in target.data
+            for record in chosen
+            for address in targets[record.target].data
         ]
-        return self._finish(queries, specs, min([records.ttl, *(one.ttl for one in targets)]))
+        return self._finish(queries, specs, min([records.ttl, *(one.ttl for one in found)]))
 
     def _round(self) -> _Round:
         return _Round(self._resolvers, self._timeout, self._last)

@@ -58,15 +58,16 @@ class FollowedService(Service):
             GatewayError: the discovery failed to start.
 
         """
-        if self._following is None:
+        following = self._following
+        if following is None or (following.done() and following.exception()):
             start = self._discovery.start(self.update)
-            self._following = asyncio.create_task(start, name=f"discovery of {self.name}")
-        await asyncio.wait([self._following], timeout=FIRST_ANSWER_SECONDS)
-        if not self._following.done():
+            following = asyncio.create_task(start, name=f"discovery of {self.name}")
+            self._following = following
+        await asyncio.wait([following], timeout=FIRST_ANSWER_SECONDS)
+        if not following.done():
             logger.warning("service %s: no answer from discovery yet, going on", self.name)
-            self._following.add_done_callback(self._log_failure)
-        elif (error := self._following.exception()) is not None:
-            self._following = None
+            following.add_done_callback(self._log_failure)
+        elif (error := following.exception()) is not None:
             raise GatewayError(f"service {self.name!r}: discovery failed: {error!r}") from error
 
     def _log_failure(self, task: asyncio.Task[None]) -> None:

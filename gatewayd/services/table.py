@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from gatewayd.registry import Plugins
     from gatewayd.services.discovery import Discovery
     from gatewayd.timers import Sweeper
+
+logger = logging.getLogger("gatewayd.services")
 
 CONNECTION_SETTINGS = set(ServiceConfig.model_fields) - {"discovery", "filters"}
 """The settings of a service that its connections depend on."""
@@ -86,19 +89,22 @@ def make_discovery(name: str, config: ServiceConfig, plugins: Plugins) -> Discov
     """Make the discovery of service ``name`` with its settings, which stand among the service's.
 
     Raises:
-        ConfigError: there is no such discovery, or its settings cannot be used.
+        ConfigError: there is no such discovery, its settings cannot be used, or it fails.
 
     """
     place = f"services.{name}"
     try:
         plugin = plugins.discovery.load(config.discovery)
+        return plugin(name, plugin.Config.model_validate(config.model_extra))
     except PluginError as error:
         raise ConfigError(ConfigIssue(str(error), key=f"{place}.discovery")) from error
-    try:
-        return plugin(name, plugin.Config.model_validate(config.model_extra))
     except ValidationError as error:
         issues = [
             ConfigIssue(detail["msg"], key=".".join([place, *map(str, detail["loc"])]))
             for detail in error.errors(include_input=False, include_url=False)
         ]
         raise ConfigError(issues) from error
+    except Exception as error:
+        logger.exception("discovery %s cannot be constructed", config.discovery)
+        message = f"discovery {config.discovery!r} cannot be constructed: {error!r}"
+        raise ConfigError(ConfigIssue(message, key=f"{place}.discovery")) from error
