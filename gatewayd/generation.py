@@ -186,7 +186,11 @@ class Generations:
             old = self._running
             if old is not None:
                 _check_reloadable(old.loaded, loaded)
-            fresh = Generation(loaded, self._plugins, self._kept, self._sweeper)
+            # In a thread, because the rules of ten thousand routes take most of a second. Nothing in
+            # the constructor touches the loop.
+            fresh = await asyncio.to_thread(
+                Generation, loaded, self._plugins, self._kept, self._sweeper
+            )
             try:
                 fresh.compile()
                 await fresh.start()

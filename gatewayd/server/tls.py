@@ -116,7 +116,8 @@ def _context(config: TlsConfig, certificate: CertificateConfig, index: int) -> s
     context.set_alpn_protocols(["http/1.1"])
     key = f"server.tls.certificates[{index}]"
     try:
-        context.load_cert_chain(certificate.certificate, certificate.key)
+        # The password keeps OpenSSL from asking for one on the terminal.
+        context.load_cert_chain(certificate.certificate, certificate.key, password="")
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(
             ConfigIssue(f"certificate or key cannot be loaded: {error}", key=key)

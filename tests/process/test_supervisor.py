@@ -1,0 +1,107 @@
+"""The decisions of the supervisor; what its processes do is tested in ``test_serve``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatewayd.config.load import load
+from gatewayd.process.channel import pack
+from gatewayd.process.child import ChildFailed
+from gatewayd.process.supervisor import Supervisor
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from gatewayd.config.load import LoadedConfig
+
+CONFIG = """
+[server]
+drain_timeout = {drain}
+
+[[routes]]
+name = "all"
+service = "origin"
+
+[services.origin]
+instances = [{{ url = "http://127.0.0.1:9101" }}]
+"""
+
+
+class FakeChild:
+    """A worker that refuses what it is told to refuse."""
+
+    def __init__(self, *refused: bytes, running: bool = True) -> None:
+        self.refused = refused
+        self.running = running
+        self.terminated = False
+        self.runs = b""
+        self.pid = 1
+
+    async def take(self, packed: bytes) -> None:
+        if packed in self.refused:
+            raise ChildFailed("no")
+        self.runs = packed
+
+    def terminate(self) -> None:
+        self.terminated = True
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> LoadedConfig:
+    return make_config(tmp_path, 10)
+
+
+@pytest.fixture
+def new(tmp_path: Path) -> LoadedConfig:
+    return make_config(tmp_path, 20)
+
+
+def make_config(folder: Path, drain: int) -> LoadedConfig:
+    file = folder / f"{drain}.toml"
+    file.write_text(CONFIG.format(drain=drain))
+    return load(file, environ={})
+
+
+def make_supervisor(loaded: LoadedConfig, *children: FakeChild) -> Supervisor:
+    supervisor = Supervisor(loaded, lambda: loaded, [], "info")
+    for child in children:
+        child.runs = pack(loaded)
+    supervisor._children = dict(enumerate(children))  # type: ignore[arg-type]
+    return supervisor
+
+
+async def test_all_workers_take_a_configuration(old: LoadedConfig, new: LoadedConfig) -> None:
+    children = [FakeChild(), FakeChild()]
+    await make_supervisor(old, *children)._hand_round(new)
+    assert [child.runs for child in children] == [pack(new)] * 2
+
+
+async def test_where_one_refuses_the_others_go_back(old: LoadedConfig, new: LoadedConfig) -> None:
+    children = [FakeChild(), FakeChild(pack(new)), FakeChild()]
+    supervisor = make_supervisor(old, *children)
+    with pytest.raises(ChildFailed):
+        await supervisor._hand_round(new)
+    assert [child.runs for child in children] == [pack(old)] * 3
+    assert supervisor._packed == pack(old)
+    assert not any(child.terminated for child in children)
+
+
+async def test_one_that_cannot_go_back_is_replaced(
+    old: LoadedConfig, new: LoadedConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    children = [FakeChild(pack(old)), FakeChild(pack(new))]
+    with pytest.raises(ChildFailed):
+        await make_supervisor(old, *children)._hand_round(new)
+    assert [child.terminated for child in children] == [True, False]
+    assert "a worker is replaced" in caplog.text
+
+
+async def test_a_worker_that_is_being_replaced_gets_the_new_configuration_at_its_start(
+    old: LoadedConfig, new: LoadedConfig
+) -> None:
+    gone = FakeChild(pack(new), running=False)
+    supervisor = make_supervisor(old, gone, FakeChild())
+    await supervisor._hand_round(new)
+    assert supervisor._packed == pack(new)
