@@ -259,7 +259,10 @@ def _catch(forward: Forward) -> Forward:
 def respond_to(error: Exception, exchange: Exchange) -> Response:
     """Turn what a filter raised into a response; what is no refusal is our fault, and logged."""
     if isinstance(error, Reject):
-        return problem_response(error, exchange.id)
+        try:
+            return problem_response(error, exchange.id)
+        except (TypeError, ValueError) as unsendable:  # its text or a field, made from bad input
+            error = unsendable
     logger.error(
         "exchange %s failed: %s %s", exchange.id, exchange.request.method, exchange.request.path,
         exc_info=error,

@@ -8,12 +8,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
 ENDING_SECONDS = 1.0
 """Time for a task whose end is under way, as when its peer has just closed their connection."""
+
+# The same examples in each run, however slow the machine is: a red run can be repeated.
+settings.register_profile("gatewayd", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("gatewayd")
 
 
 @pytest.hookimpl

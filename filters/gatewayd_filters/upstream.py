@@ -93,6 +93,8 @@ class Upstream(Filter[UpstreamConfig]):
         """Send the request; there is nothing to forward to."""
         instance = exchange[INSTANCE]
         request = exchange.request
+        if request.method == "OPTIONS" and not _goes_further(request):
+            return Response(204)
         path = request.path
         route = exchange[ROUTE]
         host = instance.authority if self._own_host else None
@@ -161,6 +163,15 @@ class Upstream(Filter[UpstreamConfig]):
             hop = f"{version[0]}.{version[1]} {self.config.via}"
             lines += f"Via: {_append(told.get(b'via'), hop)}\r\n"
         return lines.encode("latin-1")
+
+
+def _goes_further(request: Request) -> bool:
+    """Count down Max-Forwards of OPTIONS (RFC 9110 section 7.6.2); return whether it may go on."""
+    left = request.headers.get("Max-Forwards")
+    if left is None or not left.isdecimal():
+        return True
+    request.headers.set("Max-Forwards", str(max(0, int(left[:9]) - 1)))
+    return int(left[:9]) > 0
 
 
 def _append(before: str | None, member: str) -> str:

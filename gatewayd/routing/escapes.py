@@ -26,8 +26,10 @@ RESERVED = "!$&'()*+,;=:@"
 
 _WORD = r"A-Za-z0-9_~!$&'()*+,=:@\-"
 # Canonical escapes that mean the same to everybody: none of unreserved or control characters,
-# nor %25, %2F, %3B or %5C, which policies are about.
-_PLAIN_ESCAPE = "%(?:2[0-46-9A-C]|3[AC-F]|[46]0|5[BDE]|7[B-D]|[89A-F][0-9A-F])"
+# nor %25, %2F, %3B or %5C, which policies are about, nor what may begin an overlong form.
+_PLAIN_ESCAPE = (
+    "%(?:2[0-46-9A-C]|3[AC-F]|[46]0|5[BDE]|7[B-D]|[89ABD][0-9A-F]|C[2-9A-F]|[EF][1-9A-F])"
+)
 # A path without dot segments, empty segments or ";". Possessive, so that a path that is not
 # ordinary is given up in linear time.
 is_ordinary = re.compile(

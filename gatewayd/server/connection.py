@@ -38,7 +38,7 @@ from gatewayd.http1.framing import (
     encode_chunk,
     encode_last_chunk,
 )
-from gatewayd.http1.grammar import BARE_LF, REQUEST_HEAD
+from gatewayd.http1.grammar import BARE_LF, REQUEST_HEAD, TRAILING_SPACE
 from gatewayd.pipeline import respond_to
 from gatewayd.server.entry import CHUNKED, HTTP_1_1, make_request, malformed, origin_form
 from gatewayd.server.response import (
@@ -68,10 +68,11 @@ logger = logging.getLogger("gatewayd.server")
 
 # Pipelined bytes that may wait behind the current request; reading is paused above it.
 _MAX_WAITING = 65536
-# After a response that ends the connection the client's bytes are read and dropped for so long and
-# so many, or the reset that closing early causes could destroy the response (RFC 9112 section 9.6).
+# After a response that ends the connection the client's bytes are read and dropped until it pauses
+# for so long, or has sent for the longest time: the reset that closing early causes could destroy
+# the response (RFC 9112 section 9.6). nginx's lingering_timeout and lingering_time.
 _LINGER_SECONDS = 2.0
-_LINGER_BYTES = 1 << 20
+_LONGEST_LINGER_SECONDS = 30.0
 # Bytes of a request line that is worth remembering.
 _MAX_REMEMBERED = 512
 _CONNECTION_CLOSE = b"Connection: close\r\n"
@@ -95,7 +96,7 @@ class ClientConnection(RequestHandler):
     """
 
     __slots__ = ("_block", "_body", "_client_eof", "_decoder", "_entry", "_exchange", "_fields",
-                 "_generation", "_head_sent", "_inbox", "_keep_open", "_lingered", "_next", "_peer",
+                 "_generation", "_head_sent", "_inbox", "_keep_open", "_linger_end", "_next", "_peer",
                  "_read_end", "_reading", "_server", "_version", "_waiting_paused", "_write_end",
                  "expires_at")  # fmt: skip
 
@@ -123,7 +124,7 @@ class ClientConnection(RequestHandler):
         self._head_sent = False
         self._client_eof = False
         self._waiting_paused = False
-        self._lingered = 0
+        self._linger_end = NEVER
         self._peer: Peer | None = None
         self._read_end = NEVER
         self._write_end = NEVER
@@ -182,10 +183,9 @@ class ClientConnection(RequestHandler):
             if len(self._inbox) > _MAX_WAITING and not self._waiting_paused:
                 self._waiting_paused = True
                 self._pause_transport_reading()
-        else:
-            self._lingered += len(data)
-            if self._lingered > _LINGER_BYTES:
-                self.force_close()
+        elif self._linger_end != NEVER:
+            left = self._linger_end - self._server.sweeper.clock()
+            self._set_read_end(min(left, _LINGER_SECONDS))
 
     def _take_head(self, data: bytes) -> None:
         if data.startswith(b"\r\n"):
@@ -236,8 +236,10 @@ class ClientConnection(RequestHandler):
         ):
             fields = self._fields
         else:
+            # Not of a target in absolute-form, which has changed what the Host field says.
+            repeatable = line.path is not None
             line, fields = self._check_head(head, line, entry)
-            self._block = None if fields.length or line.path is None else block
+            self._block = block if repeatable and not fields.length else None
             self._entry, self._version, self._fields = entry, line.version, fields
         exchange = Exchange(
             make_request(line, fields),
@@ -289,6 +291,10 @@ class ClientConnection(RequestHandler):
                 self, self._loop, 65536, max_line_size=1 << 20, max_field_size=1 << 20,
                 max_headers=1 << 14, auto_decompress=False,
             )  # fmt: skip
+        if b" \r\n" in head or b"\t\r\n" in head:
+            # White space behind a value means nothing (RFC 9110 section 5.5), but llhttp takes it
+            # for a part of a transfer coding.
+            head = TRAILING_SPACE.sub(b"\r\n", head)
         try:
             messages, _upgraded, _tail = self._parser.feed_data(head)
         except HttpProcessingError as error:
@@ -297,7 +303,12 @@ class ClientConnection(RequestHandler):
         if len(messages) != 1:
             raise malformed("The request head is invalid.")
         message = messages[0][0]
-        if message.upgrade or message.chunked or "Content-Length" in message.headers:
+        if (
+            message.should_close
+            or message.upgrade
+            or message.chunked
+            or "Content-Length" in message.headers
+        ):
             self._parser = None
         raw: tuple[tuple[bytes, bytes], ...] = message.raw_headers
         return raw
@@ -509,7 +520,7 @@ class ClientConnection(RequestHandler):
     async def _run_tunnel(self, request: Request, response: Response) -> None:
         """Send the 101 and carry bytes until both ends are done."""
         transport = self.transport
-        if transport is None:
+        if transport is None or transport.is_closing():
             await response.discard()
             raise ConnectionResetError("the client closed the connection")
         protocol = (request.upgrade or "").encode("latin-1")
@@ -533,12 +544,12 @@ class ClientConnection(RequestHandler):
         self._reading = HEAD
         timeout = self._generation.entry.limits.keepalive_timeout
         self._read_end = self.expires_at = self._server.sweeper.clock() + timeout
+        if self._waiting_paused or self._reading_paused:  # the latter by a body that nobody read
+            self._waiting_paused = self._reading_paused = False
+            self._resume_transport_reading()
         if self._inbox:
             waiting, self._inbox = self._inbox, b""
             self._take_head(waiting)
-        if self._waiting_paused:
-            self._waiting_paused = False
-            self._resume_transport_reading()
         if self._client_eof and self._next is None:
             self.force_close()
             return False
@@ -551,13 +562,13 @@ class ClientConnection(RequestHandler):
             return
         quiet = self._client_eof or (self._reading == WAIT and not self._inbox)
         if quiet or not transport.can_write_eof():
-            self._set_write_end(self._limits.send_timeout)  # close() waits for what is unsent
-            transport.close()
+            self.force_close()
             return
         self._reading = CLOSING
         self._body = None
         self._resume_transport_reading()
         transport.write_eof()
+        self._linger_end = self._server.sweeper.clock() + _LONGEST_LINGER_SECONDS
         self._set_read_end(_LINGER_SECONDS)
 
     # --- writing -----------------------------------------------------------------------------
@@ -605,6 +616,16 @@ class ClientConnection(RequestHandler):
             body.fail(Reject(408, "request_timeout", "The request body did not arrive in time."))
         else:
             self.force_close()
+
+    def force_close(self) -> None:
+        """Close the connection; what is unsent has ``send_timeout`` to leave, and then goes."""
+        self._force_close = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        if self.transport is not None:
+            self._set_read_end(NEVER)
+            self._set_write_end(self._limits.send_timeout)
+            self.transport.close()
 
     def close(self) -> None:
         """End the connection after the exchange that is running, at once if there is none."""

@@ -153,17 +153,22 @@ class Entry:
         index = headers.index
         fields = Fields(headers, peer, version)
         stripped = self._stripped_trusted if peer.trusted else self._stripped_untrusted
-        # Underscores are looked at because CGI and its heirs read X_User_Id as X-User-Id.
         if not stripped.isdisjoint(index) or b"_" in b"".join(index):
-            members = self._check_connection(fields, index, version)
-            removed = (stripped | frozenset(members)) - _NOT_REMOVABLE
+            named = self._check_connection(fields, index, version)
+            removed = (stripped | frozenset(named)) - _NOT_REMOVABLE
             fields.headers = Headers(
-                pair for pair in headers.raw if pair[0].lower().replace(b"_", b"-") not in removed
+                line
+                for line in headers.raw
+                if line[0].lower() not in removed and not self._imitates(line[0])
             )
         if peer.trusted:
             fields.peer = client_of(peer, index, self._trusted)
         fields.headers.prepare()
         return fields
+
+    def _imitates(self, name: bytes) -> bool:
+        """Whether CGI and its heirs, who cannot tell ``_`` from ``-``, read one of our fields."""
+        return b"_" in name and name.lower().replace(b"_", b"-") in self._stripped_untrusted
 
     def _check_connection(
         self, fields: Fields, index: Mapping[bytes, bytes], version: tuple[int, int]

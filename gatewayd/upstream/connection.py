@@ -270,7 +270,7 @@ class UpstreamConnection(asyncio.Protocol):
             if self._continue is not None:
                 _resolve(self._continue)
         else:
-            attempt.on_interim(head.status, head.headers)
+            attempt.on_interim(head.status, head.headers.copy())
 
     def _start_response(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         self._keep_alive = head.keep_alive
@@ -282,7 +282,7 @@ class UpstreamConnection(asyncio.Protocol):
             if framing < len(rest):
                 self._keep_alive = False  # bytes behind the end belong to no request
                 body = rest[:framing]
-            if framing == 0 and head.content_length:
+            if framing == 0 and head.content_length != 0:
                 body = NoBody(head.content_length)
             waiter = self._waiter
             if waiter is not None and not waiter.done():
@@ -303,27 +303,35 @@ class UpstreamConnection(asyncio.Protocol):
             self._decoder = CloseDecoder(stream)
         else:
             self._decoder = LengthDecoder(stream, framing)
+        complete = False
         if rest:
-            self._take_body(rest)
+            complete = self._feed(rest)
         else:
             self._arm(attempt.timeouts.between_bytes)
         whole = stream.take_all()
         self._deliver(Response(head.status, headers, stream if whole is None else whole))
+        if complete:  # after the response is on its way: this may close the connection
+            self._end_response()
 
     def _take_body(self, data: bytes) -> None:
+        if self._feed(data):
+            self._end_response()
+
+    def _feed(self, data: bytes) -> bool:
+        """Take a piece of the body; return whether that was the last one."""
         decoder = cast("Decoder", self._decoder)
         try:
             rest = decoder.feed(data)
         except FramingError as error:
             self._fail(BadResponse(str(error), sent=True))
-            return
+            return False
         if rest is None:
             if not self._reading_paused:
                 self._arm(cast("Attempt", self._attempt).timeouts.between_bytes)
-            return
+            return False
         if rest:
             self._keep_alive = False
-        self._end_response()
+        return True
 
     def _deliver(self, response: Response) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -363,7 +371,7 @@ class UpstreamConnection(asyncio.Protocol):
             sweeper=self._pool.sweeper,
             on_end=self.close,
         )
-        self._deliver(Response(101, head.headers, tunnel=tunnel))
+        self._deliver(Response(101, head.headers.copy(), tunnel=tunnel))
 
     # --- back-pressure and deadlines ---------------------------------------------------------
 

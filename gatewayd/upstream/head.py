@@ -1,18 +1,20 @@
 """A response head: parsed by httptools (llhttp), then checked for what llhttp lets through.
 
-llhttp accepts HTTP/2.0 and status 999, transfer codings that it does not know, Transfer-Encoding in
-HTTP/1.0, and heads of any size (reproduced with httptools 0.9). A gateway that guesses where such a
-message ends can be made to mix up responses, so all of these are refused.
+llhttp accepts RTSP, HTTP/2.0 and status 999, line ends before the status line, control characters
+in it, transfer codings that it does not know, Transfer-Encoding in HTTP/1.0, and heads of any size
+(reproduced with httptools 0.9). A gateway that guesses where such a message ends can be made to mix
+up responses, so all of these are refused.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httptools
 
 from gatewayd.headers import CONNECTION_LEVEL, TOKEN, Headers
-from gatewayd.http1.grammar import CONTENT_LENGTH, list_members
+from gatewayd.http1.grammar import CONTENT_LENGTH, STATUS_LINE, list_members
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -78,8 +80,9 @@ class _Fields:
 
     def on_header(self, name: bytes, value: bytes) -> None:
         key = name.lower()
+        value = value.strip(b" \t")
         if key in CONNECTION_LEVEL:
-            self._take_connection_level(key, value.strip(b" \t"))
+            self._take_connection_level(key, value)
         else:
             self.lines.append((name, value))
 
@@ -110,25 +113,19 @@ def parse_head(head: bytes, max_fields: int) -> ResponseHead:
         HeadError: it is malformed, or its framing is ambiguous.
 
     """
+    line = STATUS_LINE.match(head)
+    if line is None:
+        raise HeadError("bad status line")
     fields = _Fields()
-    parser = httptools.HttpResponseParser(fields)
-    upgraded = False
     try:
-        parser.feed_data(head)
-    except httptools.HttpParserUpgrade:
-        upgraded = True  # llhttp stops behind the head of a 101; the head is complete
+        with suppress(httptools.HttpParserUpgrade):  # llhttp stops behind the head of a 101
+            httptools.HttpResponseParser(fields).feed_data(head)
     except httptools.HttpParserError as error:
         cause = error.__context__ if isinstance(error.__context__, HeadError) else error
         raise HeadError(str(cause)) from error
-    status = parser.get_status_code()
-    version = parser.get_http_version()
-    if version not in ("1.1", "1.0"):
-        raise HeadError(f"HTTP version {version}")
-    if not 100 <= status <= 599 or (upgraded and status != 101):
-        raise HeadError(f"status {status}")
     if len(fields.lines) > max_fields:
         raise HeadError(f"more than {max_fields} header fields")
-    return ResponseHead(status, fields, http_1_0=version == "1.0")
+    return ResponseHead(int(line[2]), fields, http_1_0=line[1] == b"0")
 
 
 def _drop_named(fields: _Fields, members: Collection[bytes]) -> None:

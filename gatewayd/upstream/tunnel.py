@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
     from gatewayd.timers import Sweeper
 
+# Longest time that what is unsent at the tunnel's end has to leave; the server's send_timeout.
+_FLUSH_SECONDS = 60.0
+
 
 class Tunnel:
     """The upstream half of an upgraded connection, waiting for the client's half.
@@ -87,21 +90,35 @@ class Tunnel:
         self.expires_at = self._sweeper.clock() + self._idle_timeout
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the sweeper's contract
-        """Close the tunnel: nothing was carried for too long."""
-        self.close()
+        """Close the tunnel: nothing was carried for too long, or its rest was not taken."""
+        if self._on_end is not None:
+            self.close()
+            return
+        self._sweeper.forget(self)
+        for transport in self._transports():
+            transport.abort()
 
     def close(self) -> None:
-        """Close both sides. Safe to call twice."""
+        """Close both sides, each once it has taken what is unsent. Safe to call twice."""
         if self._on_end is None:
             return
         on_end, self._on_end = self._on_end, None
-        self._sweeper.forget(self)
-        self._upstream.transport.close()
-        if self._client is not None:
-            self._client.transport.close()
+        unsent = 0
+        for transport in self._transports():
+            unsent += transport.get_write_buffer_size()
+            transport.close()
+        if unsent:
+            flush = min(_FLUSH_SECONDS, self._idle_timeout)
+            self.expires_at = self._sweeper.clock() + flush
+        else:
+            self._sweeper.forget(self)
         if not self._ended.done():
             self._ended.set_result(None)
         on_end()
+
+    def _transports(self) -> list[asyncio.Transport]:
+        sides = [self._upstream] if self._client is None else [self._upstream, self._client]
+        return [side.transport for side in sides]
 
 
 class _Side(asyncio.Protocol):

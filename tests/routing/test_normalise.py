@@ -92,6 +92,10 @@ def test_makes_one_form(raw: str, normalised: str) -> None:
         pytest.param("/a/%2e%2e;/admin", id="encoded-dots-before-parameter"),
         pytest.param("/a/..%3b/admin", id="dots-before-encoded-semicolon"),
         pytest.param("/;x/admin", id="nothing-before-parameter"),
+        pytest.param("/%c0%ae%c0%ae/admin", id="overlong-dots"),
+        pytest.param("/..%C1%9Cadmin", id="overlong-backslash"),
+        pytest.param("/%e0%80%af", id="overlong-in-three-bytes"),
+        pytest.param("/%F0%80%80%AE", id="overlong-in-four-bytes"),
     ],
 )
 def test_refuses_by_default(raw: str) -> None:
