@@ -186,8 +186,8 @@ class Generations:
             old = self._running
             if old is not None:
                 _check_reloadable(old.loaded, loaded)
-            # In a thread, because the rules of ten thousand routes take most of a second. Nothing in
-            # the constructor touches the loop.
+            # In a thread, because the rules of ten thousand routes take most of a second. The
+            # constructor touches nothing of the loop.
             fresh = await asyncio.to_thread(
                 Generation, loaded, self._plugins, self._kept, self._sweeper
             )

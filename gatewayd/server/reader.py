@@ -8,7 +8,8 @@
 
 A head is isolated by its empty line and matched against the grammar before aiohttp's parser sees
 it, so that limits are exact, and whatever comes behind a message waits, so that a bad request
-cannot spoil the good one before it. Bodies are found by the decoders that the upstream side uses as well.
+cannot spoil the good one before it. Bodies are found by the decoders that the upstream side uses as
+well.
 """
 
 from __future__ import annotations

@@ -152,13 +152,13 @@ class UpstreamConnection(asyncio.Protocol):
         """
         waiter = self._waiter = self._loop.create_future()
         transport = self._transport
+        self.received = False
         if transport is None or transport.is_closing():
             waiter.set_exception(UpstreamReset("the connection was lost before", sent=False))
             self.close()
             return waiter
         self.state = HEAD
         self.requests += 1
-        self.received = False
         self._attempt = attempt
         body = attempt.body
         if type(body) is bytes:
@@ -166,6 +166,9 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             transport.write(attempt.head)
             self._sending = True
+            if attempt.expects_continue:
+                # Before the task: the answer may be here before the task has begun.
+                self._continue = self._loop.create_future()
             self._pump = self._loop.create_task(self._pump_body(attempt, cast("Body", body)))
         self._arm(attempt.timeouts.first_byte)
         return waiter
@@ -182,8 +185,8 @@ class UpstreamConnection(asyncio.Protocol):
     async def _pump_body(self, attempt: Attempt, body: Body) -> None:
         """Write a streamed request body, at the speed of both ends."""
         try:
-            if attempt.expects_continue:
-                await self._await_continue(attempt.timeouts.expect)
+            if self._continue is not None:
+                await self._await_continue(self._continue, attempt.timeouts.expect)
             await self._copy(attempt, body)
         except asyncio.CancelledError:
             raise
@@ -213,12 +216,11 @@ class UpstreamConnection(asyncio.Protocol):
         if self.state == HEAD:  # later the response's own time-outs count
             self._arm(seconds)
 
-    async def _await_continue(self, limit: float) -> None:
+    async def _await_continue(self, asked: asyncio.Future[None], limit: float) -> None:
         """Wait until the instance asks for the body, or for too long (RFC 9110 section 10.1.1)."""
-        self._continue = self._loop.create_future()
-        handle = self._loop.call_later(limit, _resolve, self._continue)
+        handle = self._loop.call_later(limit, _resolve, asked)
         try:
-            await self._continue
+            await asked
         finally:
             handle.cancel()
             self._continue = None

@@ -8,17 +8,24 @@ stay warm and the rest reach their idle time-out.
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from gatewayd.errors import ConnectFailure, ConnectTimeout, PoolExhausted, UpstreamReset
-from gatewayd.upstream.connection import UpstreamConnection
+from gatewayd.errors import (
+    ConnectFailure,
+    ConnectTimeout,
+    PoolExhausted,
+    UpstreamReset,
+    UpstreamTimeout,
+)
+from gatewayd.upstream.connection import CLOSED, UpstreamConnection
 from gatewayd.upstream.head import HeadCache
 
 if TYPE_CHECKING:
+    import ssl
+
     from gatewayd.config.schema import ServiceConfig
     from gatewayd.exchange import Response
     from gatewayd.timers import Sweeper
@@ -128,7 +135,8 @@ class Pool:
         waiter: asyncio.Future[UpstreamConnection | None]
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
-        limit = min(self.config.pool_timeout, self._left(attempt))
+        left = self._left(attempt)
+        limit = min(self.config.pool_timeout, left)
         try:
             async with asyncio.timeout(limit):
                 return await waiter
@@ -137,10 +145,12 @@ class Pool:
                 self._waiters.remove(waiter)
             elif waiter.done() and not waiter.cancelled():
                 self._pass_on(waiter.result())  # it came at the moment of time-out or cancellation
-            if isinstance(error, TimeoutError):
-                message = f"no connection came free in {limit:.3g} s"
-                raise PoolExhausted(message, sent=False) from None
-            raise
+            if not isinstance(error, TimeoutError):
+                raise
+            if limit == left:
+                raise UpstreamTimeout("the exchange's deadline passed", sent=False) from None
+            message = f"no connection came free in {limit:.3g} s"
+            raise PoolExhausted(message, sent=False) from None
 
     def _left(self, attempt: Attempt) -> float:
         return max(0.0, attempt.deadline - self.sweeper.clock())
@@ -149,23 +159,24 @@ class Pool:
         """Make a connection; its place in ``_open`` has been taken and is given back on failure."""
         loop = asyncio.get_running_loop()
         limit = min(self.config.connect_timeout, self._left(attempt))
+        connection = UpstreamConnection(self, self.sweeper.clock)
+        self.sweeper.watch(connection)
         try:
             async with asyncio.timeout(limit):
-                _, connection = await loop.create_connection(
-                    lambda: UpstreamConnection(self, self.sweeper.clock),
+                await loop.create_connection(
+                    lambda: connection,
                     self._host,
                     self._port,
                     ssl=self._tls,
                     server_hostname=self._server_name,
                 )
         except BaseException as error:
-            self._vacate()
-            if isinstance(error, TimeoutError) and not isinstance(error, ConnectionError):
+            connection.close()  # it may have been made in the moment of time-out or cancellation
+            if isinstance(error, TimeoutError):
                 raise ConnectTimeout(f"no connection in {limit:.3g} s", sent=False) from error
-            if isinstance(error, (OSError, ssl.SSLError, ssl.CertificateError)):
+            if isinstance(error, (OSError, UnicodeError)):  # UnicodeError: no name for DNS
                 raise ConnectFailure(f"{self.url}: {error}", sent=False) from error
             raise
-        self.sweeper.watch(connection)
         return connection
 
     # --- giving back -------------------------------------------------------------------------
@@ -203,7 +214,7 @@ class Pool:
         """Give what a waiter got but cannot use any more to the next one."""
         if connection is None:
             self._vacate()
-        else:
+        elif connection.state != CLOSED:  # else it has vacated its place itself
             self.give_back(connection)
 
     def close(self) -> None:
@@ -218,6 +229,6 @@ class Pool:
 
 def _may_repeat(attempt: Attempt, reset: UpstreamReset) -> bool:
     """Whether a request that died with a reused connection may go out again."""
-    if not isinstance(attempt.body, bytes):
-        return False  # a stream has been read from, and cannot be read again
-    return not reset.sent or attempt.method in IDEMPOTENT
+    if not reset.sent:
+        return True  # nor has a stream been read from
+    return attempt.method in IDEMPOTENT and isinstance(attempt.body, bytes)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 _DOTS = "RFC 3986 section 5.2.4"
 _ENCODING = "RFC 3986 section 6.2.2"
-_OVERLONG = {b"\xc0\xae": b".", b"\xc0\xaf": b"/", b"\xc1\x9c": b"\\", b"\xe0\x80\xae": b"."}
+# What overlong UTF-8 may be decoded to; the last but one is a backslash, and that may be a slash.
+_OVERLONG = {b"\xc0\xae": b".", b"\xc0\xaf": b"/", b"\xc1\x9c": b"/", b"\xe0\x80\xae": b"."}
 
 
 def _lenient_readings(target: bytes) -> list[bytes]:

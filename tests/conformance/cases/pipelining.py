@@ -139,7 +139,7 @@ CASES = (
     Case("pipeline-incomplete", "an incomplete request behind a valid one, then the end",
          "RFC 9112 section 8", (_A + _B[:20], until_responses(1), half_close),
          (served_and_closed(1, order(_GET_A)), then_refused(400),
-          forwarded(order(_GET_A), text="1 served"))),
+          forwarded(order(_GET_A), text="1 served")), responses=2),
     Case("pipeline-bad-first", "a valid request behind a bad one is not served", _SOURCE,
          (request(b"X-A : 1") + _B,), (refused(400), DROPPED), (refused(400),)),
     Case("pipeline-too-large-first", "a request behind a body that is too large", _SOURCE,

@@ -97,7 +97,7 @@ _STREAMS = (
          (_EARLY,), replies=((gate("early"), answer(b"early"), body),)),
     Case("early-answer-close", "the origin answers and closes while a large body comes",
          "RFC 9112 section 9.6", (sized(_LARGE),),
-         (forwarded(content(b"no"), statuses=(403,), requests=0), answered(502), ABORTED,
+         (forwarded(content(b"no"), statuses=(403,), requests=0), answered(502, 503), ABORTED,
           forwarded(content(b"no"), statuses=(403,), requests=1)),
          replies=((answer(b"no", b"Connection: close", status=b"403 Forbidden"), close),),
          probe=False),
