@@ -6,9 +6,10 @@ Read :mod:`gatewayd.filter`, :mod:`gatewayd.exchange` and :mod:`gatewayd.pipelin
 
 from gatewayd._version import __version__
 from gatewayd.body import Body, IterBody, NoBody
-from gatewayd.config.types import HeaderName, Network, Seconds
+from gatewayd.config.types import HeaderName, Network, Seconds, StatusPattern, status_codes
 from gatewayd.errors import (
     BadResponse,
+    BreakerOpen,
     ConfigError,
     ConfigIssue,
     ConnectFailure,
@@ -21,12 +22,15 @@ from gatewayd.errors import (
     UpstreamReset,
     UpstreamTimeout,
 )
+from gatewayd.events import Events
 from gatewayd.exchange import (
     INSTANCE,
     PARAMS,
     PREFLIGHT,
     ROUTE,
     SERVICE,
+    TRIED,
+    TRY_TIMEOUT,
     Exchange,
     Key,
     Peer,
@@ -36,10 +40,16 @@ from gatewayd.exchange import (
 from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
+from gatewayd.resilience.backoff import Backoff
+from gatewayd.resilience.breaker import Breaker, BreakerChange
+from gatewayd.resilience.breaker_state import BreakerPolicy, BreakerState
+from gatewayd.resilience.budget import RetryBudget
+from gatewayd.resilience.retry_policy import RetryPolicy
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import Match, RouteTable
-from gatewayd.services.balancer import Balancer
+from gatewayd.services.balancer import Balancer, StrategyConfig
 from gatewayd.services.discovery import Discovery, DiscoveryConfig, InstanceSpec
+from gatewayd.services.health import HealthChange
 from gatewayd.services.instance import Instance
 from gatewayd.services.service import Service
 from gatewayd.upstream.connection import Timeouts
@@ -50,15 +60,24 @@ __all__ = [
     "PREFLIGHT",
     "ROUTE",
     "SERVICE",
+    "TRIED",
+    "TRY_TIMEOUT",
+    "Backoff",
     "BadResponse",
     "Balancer",
     "Body",
+    "Breaker",
+    "BreakerChange",
+    "BreakerOpen",
+    "BreakerPolicy",
+    "BreakerState",
     "ConfigError",
     "ConfigIssue",
     "ConnectFailure",
     "ConnectTimeout",
     "Discovery",
     "DiscoveryConfig",
+    "Events",
     "Exchange",
     "Filter",
     "FilterConfig",
@@ -67,6 +86,7 @@ __all__ = [
     "GatewayError",
     "HeaderName",
     "Headers",
+    "HealthChange",
     "Instance",
     "InstanceSpec",
     "IterBody",
@@ -81,13 +101,18 @@ __all__ = [
     "Reject",
     "Request",
     "Response",
+    "RetryBudget",
+    "RetryPolicy",
     "Route",
     "RouteTable",
     "Seconds",
     "Service",
+    "StatusPattern",
+    "StrategyConfig",
     "Timeouts",
     "UpstreamError",
     "UpstreamReset",
     "UpstreamTimeout",
     "__version__",
+    "status_codes",
 ]

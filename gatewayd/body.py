@@ -121,6 +121,10 @@ class StreamBody(Body):
         on_read:
             Called once before the first read waits: the moment to ask for ``100 Continue``.
 
+    Attributes:
+        on_end: Is called when the source has delivered everything, with ``None``, or failed, with
+            the error; not when the reader abandons the body.
+
     """
 
     __slots__ = (
@@ -134,6 +138,7 @@ class StreamBody(Body):
         "_resume",
         "_waiter",
         "_waiting",
+        "on_end",
     )  # fmt: skip
 
     def __init__(
@@ -155,6 +160,7 @@ class StreamBody(Body):
         self._resume = resume
         self._on_close = on_close
         self._on_read = on_read
+        self.on_end: Callable[[BaseException | None], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     @property
@@ -182,6 +188,8 @@ class StreamBody(Body):
         """Take the end of the body from the source."""
         self.trailers = trailers
         self._ended = True
+        if self.on_end is not None:
+            self.on_end(None)
         self._wake()
 
     def fail(self, error: BaseException) -> None:
@@ -189,6 +197,8 @@ class StreamBody(Body):
         if self._ended or self._error is not None:
             return
         self._error = error
+        if self.on_end is not None:
+            self.on_end(error)
         self._drop()
         self._wake()
 

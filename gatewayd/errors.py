@@ -100,6 +100,9 @@ class UpstreamError(Reject):
         reason: The condition's name in ``retry.on`` and in metrics.
         sent: Whether a byte of the request may have reached the instance. Where it has not, any
             method may be tried again (RFC 9110 section 9.2.2).
+        instance_failed: Whether it counts against the instance, for breakers and health. It does
+            not where the gateway's own limits, or a slow client, were the reason: no client must
+            be able to make an instance look bad.
 
     """
 
@@ -107,6 +110,7 @@ class UpstreamError(Reject):
     default_code: ClassVar[str] = "upstream_error"
     default_detail: ClassVar[str] = "The upstream service failed."
     reason: ClassVar[str] = "upstream_error"
+    instance_failed: bool = True
 
     def __init__(self, cause: str, *, sent: bool, headers: Iterable[tuple[str, str]] = ()) -> None:
         super().__init__(self.default_status, self.default_code, self.default_detail, headers)
@@ -165,6 +169,7 @@ class PoolExhausted(UpstreamError):  # noqa: N818
     default_code = "upstream_overloaded"
     default_detail = "The upstream service is overloaded."
     reason = "overloaded"
+    instance_failed = False
 
 
 class NoInstance(Reject):
@@ -175,8 +180,33 @@ class NoInstance(Reject):
             503,
             "no_instance",
             "The service has no instance available.",
-            [("Retry-After", str(max(1, math.ceil(retry_after))))],
+            [("Retry-After", _delay(retry_after))],
         )
+
+
+class BreakerOpen(Reject):
+    """A circuit breaker is open: nothing was sent, and another instance may be tried at no cost.
+
+    Args:
+        retry_after: Seconds until the breaker lets something through again.
+
+    """
+
+    reason: ClassVar[str] = "breaker_open"
+    """The condition's name in metrics, as that of an :class:`UpstreamError`."""
+
+    def __init__(self, retry_after: float = 1.0) -> None:
+        super().__init__(
+            503,
+            "breaker_open",
+            "The service is failing and is given time to recover.",
+            [("Retry-After", _delay(retry_after))],
+        )
+
+
+def _delay(seconds: float) -> str:
+    """Return the value of Retry-After (RFC 9110 section 10.2.3): whole seconds, 1 or more."""
+    return str(max(1, math.ceil(seconds)))
 
 
 INTERNAL = Reject(500, "internal_error", "The gateway failed to handle the request.")

@@ -54,6 +54,13 @@ SERVICE: Key[Service] = Key("service")
 INSTANCE: Key[Instance] = Key("instance")
 """The instance that this attempt goes to; set by ``balancer``."""
 
+TRIED: Key[list[Instance]] = Key("tried")
+"""Instances that earlier attempts of this exchange went to, or that were found unusable; set by
+``retry`` before another attempt. A balancer picks another one where there is one."""
+
+TRY_TIMEOUT: Key[float] = Key("try_timeout")
+"""Seconds that one attempt may take until its response head is there; set by ``retry``."""
+
 PREFLIGHT: Key[bool] = Key("preflight")
 """Set by ``route_match`` on a CORS preflight that was matched by the method it asks about. Such an
 exchange runs only as far as the filter that answers preflights; it never reaches an upstream."""

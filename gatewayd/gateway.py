@@ -6,9 +6,12 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from gatewayd.events import Events
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
 
+    from gatewayd.process.board import Board
     from gatewayd.registry import Plugins
     from gatewayd.routing.table import RouteTable
     from gatewayd.services.service import Service
@@ -61,9 +64,19 @@ class KeptState:
     Connection pools, balancers, buckets and breakers are asked for by a key that holds everything
     they depend on. A generation that asks for the same key as the one before it gets the same
     object; what no generation uses any more is closed.
+
+    Args:
+        board: What the workers of the node share; ``None`` where there is one worker.
+
+    Attributes:
+        board: The same.
+        events: Who wants to know of what changes in such state.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, board: Board | None = None) -> None:
+        self.board = board
+        self.events = Events()
         self._kept: dict[Hashable, _Kept[Any]] = {}
 
     def acquire(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -98,6 +111,7 @@ class Gateway:
         services: The services, by name.
         plugins: The installed plugins.
         readiness: Where a filter registers what it depends on.
+        events: Where a filter hears of changes of state, and tells of its own.
 
     """
 
@@ -117,6 +131,7 @@ class Gateway:
         self.services = services
         self.plugins = plugins
         self.readiness = readiness
+        self.events = kept.events
         self._kept = kept
         self._keys: list[Hashable] = []
 

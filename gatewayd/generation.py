@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from gatewayd.config.load import LoadedConfig
     from gatewayd.layers import Settings
+    from gatewayd.process.board import Board
     from gatewayd.registry import Plugins
     from gatewayd.services.followed import FollowedService
     from gatewayd.timers import Sweeper
@@ -155,6 +156,11 @@ def _build_routes(loaded: LoadedConfig) -> list[Route]:
 class Generations:
     """The running generation of one worker, and those that are retiring.
 
+    Args:
+        plugins: The installed plugins.
+        sweeper: Watches deadlines; its clock is the gateway's.
+        board: What the workers of the node share; ``None`` where there is one worker.
+
     Attributes:
         current: The generation that new exchanges run in; set by the first :meth:`adopt`.
         draining: Whether the worker is going to stop; it takes no new configuration then.
@@ -163,11 +169,11 @@ class Generations:
 
     current: Generation
 
-    def __init__(self, plugins: Plugins, sweeper: Sweeper) -> None:
+    def __init__(self, plugins: Plugins, sweeper: Sweeper, board: Board | None = None) -> None:
         self.draining = False
         self._plugins = plugins
         self._sweeper = sweeper
-        self._kept = KeptState()
+        self._kept = KeptState(board)
         self._running: Generation | None = None  # the same, before there is one as well
         self._retiring: set[asyncio.Task[None]] = set()
         self._reloading = asyncio.Lock()

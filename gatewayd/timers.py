@@ -41,7 +41,7 @@ class Sweeper:
 
     """
 
-    def __init__(self, interval: float = 0.1, clock: Clock | None = None) -> None:
+    def __init__(self, interval: float = 0.05, clock: Clock | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._interval = interval
         self.clock = self._loop.time if clock is None else clock

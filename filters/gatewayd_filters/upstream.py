@@ -8,30 +8,36 @@ continued.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from gatewayd import (
     INSTANCE,
     PARAMS,
     ROUTE,
+    TRY_TIMEOUT,
     Exchange,
     Filter,
     FilterConfig,
     Forward,
+    HeaderName,
+    Headers,
     Response,
     Seconds,
     Timeouts,
 )
 
 if TYPE_CHECKING:
-    from gatewayd import Gateway, Headers, Instance, Peer, Request
+    from gatewayd import Gateway, Instance, Peer, Request
 
 _X_FORWARDED = frozenset({
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip",
 })  # fmt: skip
+
+_UNLIMITED = float("inf")
 
 
 class UpstreamConfig(FilterConfig):
@@ -55,9 +61,22 @@ class UpstreamConfig(FilterConfig):
     `Forwarded` (RFC 7239); both; or not at all."""
     via: str = Field("gatewayd", pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]*$")
     """Name to add to `Via`; empty for none."""
+    deadline_header: HeaderName | None = None
+    """Field that tells the instance how many milliseconds are left for the response, by the route's
+    `timeout` and the per-try time-out; not sent where neither is set. Envoy calls it
+    `X-Envoy-Expected-Rq-Timeout-Ms`. The client's own field of this name is not passed on."""
     upgrades: tuple[str, ...] = ("websocket",)
     """Protocols that a client may switch to. An upgrade to another one is ignored, as RFC 9110
     section 7.8 permits; `h2c` is how requests are smuggled past filters."""
+
+    @field_validator("deadline_header")
+    @classmethod
+    def _frames_no_message(cls, name: str | None) -> str | None:
+        if name is not None:
+            Headers.of([(name, "0")])  # raises for a field that the connection needs
+            if name.lower() == "host":
+                raise ValueError("Host says where the request goes; name another field")
+        return name
 
 
 class Upstream(Filter[UpstreamConfig]):
@@ -88,6 +107,9 @@ class Upstream(Filter[UpstreamConfig]):
             self._replaced |= {b"forwarded"}
         if config.via:
             self._replaced |= {b"via"}
+        self._deadline_header = config.deadline_header
+        if config.deadline_header is not None:
+            self._replaced |= {config.deadline_header.lower().encode("ascii")}
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:  # noqa: ARG002
         """Send the request; there is nothing to forward to."""
@@ -102,14 +124,24 @@ class Upstream(Filter[UpstreamConfig]):
             path = route.rewritten(path, exchange.get(PARAMS, {}))
             host = route.rewrite.host or host
         headers, lines = self._fields(request, instance, host)
+        timeouts, answer_by = self._timeouts, None
+        if TRY_TIMEOUT in exchange:
+            limit = exchange[TRY_TIMEOUT]
+            if type(request.body) is bytes:
+                answer_by = self.gateway.clock() + limit
+            else:  # how long the client takes to send it says nothing of the instance
+                timeouts = replace(timeouts, first_byte=min(timeouts.first_byte, limit))
+        if self._deadline_header is not None:
+            lines += self._deadline_line(self._deadline_header, exchange)
         return await instance.send(
             request.method,
             path if request.query is None else f"{path}?{request.query}",
             headers,
             request.body,
             extra_fields=lines,
-            timeouts=self._timeouts,
+            timeouts=timeouts,
             deadline=exchange.deadline,
+            answer_by=answer_by,
             on_interim=exchange.send_interim,
             upgrade=request.upgrade if request.upgrade in self._upgrades else None,
             expects_continue=request.expects_continue,
@@ -132,6 +164,13 @@ class Upstream(Filter[UpstreamConfig]):
         if host is not None:
             headers.set("Host", host)
         return headers, lines
+
+    def _deadline_line(self, name: str, exchange: Exchange) -> bytes:
+        """Say how much time is left, if it is limited."""
+        left = exchange.get(TRY_TIMEOUT, _UNLIMITED)
+        if exchange.deadline is not None:
+            left = min(left, exchange.deadline - self.gateway.clock())
+        return b"" if left == _UNLIMITED else f"{name}: {max(0, int(left * 1000))}\r\n".encode()
 
     def _write_lines(
         self,

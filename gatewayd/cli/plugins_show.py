@@ -11,7 +11,7 @@ from gatewayd.cli.installed import Installed, installed
 from gatewayd.cli.options import JsonOption  # noqa: TC001  # cyclopts needs it
 from gatewayd.cli.output import print_json, print_markdown
 from gatewayd.config.issues import nearest
-from gatewayd.config.reference import discovery_sections, filter_sections
+from gatewayd.config.reference import balancer_sections, discovery_sections, filter_sections
 from gatewayd.registry import PluginError, Plugins
 
 if TYPE_CHECKING:
@@ -55,7 +55,9 @@ def _facts(plugin: Installed, plugins: Plugins) -> dict[str, Any]:
         discovery = plugins.discovery.load(plugin.name)
         settings = discovery.Config.model_json_schema()
         return {"description": inspect.getdoc(discovery), "settings": settings}
-    return {"description": inspect.getdoc(plugins.balancers.load(plugin.name))}
+    balancer = plugins.balancers.load(plugin.name)
+    settings = balancer.Config.model_json_schema()
+    return {"description": inspect.getdoc(balancer), "settings": settings}
 
 
 def _sections(plugin: Installed, plugins: Plugins) -> Iterable[str]:
@@ -63,5 +65,4 @@ def _sections(plugin: Installed, plugins: Plugins) -> Iterable[str]:
         return filter_sections(plugins.filters.load(plugin.name))
     if plugin.kind == "discovery":
         return discovery_sections(plugins.discovery.load(plugin.name))
-    heading = f'### `[filters.balancer]`, `strategy = "{plugin.name}"`\n'
-    return [heading, inspect.getdoc(plugins.balancers.load(plugin.name)) or ""]
+    return balancer_sections(plugins.balancers.load(plugin.name))

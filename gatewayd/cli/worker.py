@@ -7,10 +7,12 @@ import socket
 import uvloop
 
 from gatewayd.process import logs
+from gatewayd.process.board import Board
 from gatewayd.process.supervised import serve_supervised
 
 
-def worker(*, listener: int, channel: int, log_level: logs.LogLevel) -> None:
-    """Serve for a supervisor; ``listener`` and ``channel`` are inherited file descriptors."""
+def worker(*, listener: int, channel: int, board: int, log_level: logs.LogLevel) -> None:
+    """Serve for a supervisor; the numbers are inherited file descriptors."""
     logs.configure(log_level)
-    uvloop.run(serve_supervised(socket.socket(fileno=listener), socket.socket(fileno=channel)))
+    sockets = socket.socket(fileno=listener), socket.socket(fileno=channel)
+    uvloop.run(serve_supervised(*sockets, Board(board)))

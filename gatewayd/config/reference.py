@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = [
+    "balancer_sections",
     "built_in_plugins",
     "discovery_sections",
     "filter_sections",
@@ -51,7 +52,13 @@ def markdown(plugins: Plugins) -> str:
 
     """
     introduction = files("gatewayd.config").joinpath("introduction.md").read_text("utf-8")
-    sections = [introduction, *_host(), *_filters(plugins), *_discoveries(plugins)]
+    sections = [
+        introduction,
+        *_host(),
+        *_filters(plugins),
+        *_balancers(plugins),
+        *_discoveries(plugins),
+    ]
     return "\n".join(section.rstrip() + "\n" for section in sections)
 
 
@@ -83,6 +90,12 @@ def _filters(plugins: Plugins) -> Iterator[str]:
         yield from filter_sections(plugins.filters.load(name))
 
 
+def _balancers(plugins: Plugins) -> Iterator[str]:
+    yield "## Balancers\n\nA `strategy` is one of these names, or a table of it and its settings.\n"
+    for name in plugins.balancers.names:
+        yield from balancer_sections(plugins.balancers.load(name))
+
+
 def _discoveries(plugins: Plugins) -> Iterator[str]:
     yield "## Discovery\n\nA service has the keys of its `discovery` beside its own.\n"
     for name in plugins.discovery.names:
@@ -93,6 +106,13 @@ def filter_sections(plugin: type[Filter[Any]]) -> Iterator[str]:
     """Describe a filter and its settings."""
     key = f"filters.{plugin.name}"
     yield from _plugin(f"### `[{key}]`", key, plugin, plugin.Config, _contract(plugin))
+
+
+def balancer_sections(plugin: type[Balancer]) -> Iterator[str]:
+    """Describe a balancer and its settings."""
+    key = "filters.balancer.strategy"
+    heading = f"### `[{key}]`, `name = {json.dumps(plugin.name)}`"
+    yield from _plugin(heading, key, plugin, plugin.Config, _paragraphs(plugin.__doc__)[1:])
 
 
 def discovery_sections(plugin: type[Discovery]) -> Iterator[str]:

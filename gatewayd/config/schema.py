@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from gatewayd.config.types import Network, Seconds, ServiceUrl  # noqa: TC001  # for pydantic
+from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # noqa: TC001  # for pydantic
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 
@@ -233,6 +233,51 @@ class UpstreamTlsConfig(Model):
     """PEM file of its private key."""
 
 
+class HealthConfig(Model):
+    """Active health checks: every instance is asked by `GET`, by one worker of each node."""
+
+    path: str = Field("/", pattern=r"^/[!-~]*$")
+    """Path to ask for, with a query where there is one."""
+    interval: Seconds = 5.0
+    """Time between two checks of an instance. NGINX Plus's default."""
+    timeout: Seconds = 2.0
+    """Time for one check, its connection included; above it: failed."""
+    healthy_after: int = Field(2, ge=1, le=1000)
+    """Successes in a row after which an instance is used again. HAProxy's default."""
+    unhealthy_after: int = Field(3, ge=1, le=1000)
+    """Failures in a row after which it is used no more. HAProxy's default."""
+    statuses: tuple[StatusPattern, ...] = ("2xx",)
+    """Statuses that are successes; redirects are not followed."""
+    jitter: float = Field(0.1, ge=0, le=0.9)
+    """Share of the interval by which it varies at random, so that nodes do not ask in step."""
+    host: str | None = Field(None, pattern=r"^[!-~]+$")
+    """Host field to send; the instance's own where absent."""
+
+
+class OutlierConfig(Model):
+    """Ejection of instances that fail real exchanges, for each worker by itself.
+
+    An instance fails where it cannot be reached, breaks off, is late, or answers with a 5xx.
+    """
+
+    consecutive_failures: int = Field(5, ge=0, le=100_000)
+    """Failures in a row that eject an instance; 0 for none. Envoy's default."""
+    failure_ratio: float = Field(0.5, ge=0, le=1)
+    """Share of failures that ejects it; 0 for none."""
+    min_requests: int = Field(20, ge=1, le=100_000)
+    """Exchanges in the window below which no ratio ejects it."""
+    window: Seconds = 10.0
+    """Seconds over which exchanges are counted for the ratio. Envoy's interval."""
+    base_ejection: Seconds = 30.0
+    """Seconds of the first ejection; the second is twice as long, the third three times. Envoy's
+    default."""
+    max_ejection: Seconds = 300.0
+    """Longest ejection. Envoy's default."""
+    max_ejected_share: float = Field(0.5, ge=0, le=1)
+    """Share of the instances that are ejected at most. With half of them a lone instance never is,
+    of three it is one."""
+
+
 class ServiceConfig(Model):
     """A named upstream and its connections. Keys of the chosen discovery stand here as well."""
 
@@ -258,6 +303,10 @@ class ServiceConfig(Model):
     """Fields of a response head; above it: 502."""
     tls: UpstreamTlsConfig = UpstreamTlsConfig()
     """TLS towards the instances."""
+    health: HealthConfig | None = None
+    """Active health checks; none where absent."""
+    outlier: OutlierConfig | None = None
+    """Ejection of failing instances; none where absent."""
     filters: dict[str, dict[str, Any] | bool] = {}
     """Settings of filters for routes that go to this service; `false` removes a filter."""
 
@@ -270,7 +319,7 @@ class PipelineConfig(Model):
             "request_id", "ops",
             "route_match",
             "cors", "ip_filter", "body_limit", "headers",
-            "balancer", "upstream",
+            "retry", "balancer", "breaker", "upstream",
         ],
         min_length=1,
     )  # fmt: skip

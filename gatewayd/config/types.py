@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
 """A duration in seconds, above 0 and at most a day."""
@@ -44,3 +47,18 @@ def _service_url(value: str) -> str:
 
 ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 """The address of an instance: scheme, host and port."""
+
+
+StatusPattern = (
+    Annotated[int, Field(ge=100, le=599)] | Annotated[str, Field(pattern=r"^[1-5]([0-9]{2}|xx)$")]
+)
+"""A status code, or a class of them such as ``5xx``."""
+
+
+def status_codes(patterns: Iterable[int | str]) -> frozenset[int]:
+    """Return all status codes that the patterns stand for."""
+    codes: set[int] = set()
+    for pattern in map(str, patterns):
+        first = int(pattern.replace("xx", "00"))
+        codes.update(range(first, first + 100) if pattern.endswith("xx") else (first,))
+    return frozenset(codes)

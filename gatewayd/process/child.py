@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from gatewayd.errors import GatewayError
 from gatewayd.process.channel import Channel, ChannelClosed
@@ -44,11 +44,12 @@ class Child:
         self.told_to_end = False
 
     @classmethod
-    async def spawn(cls, listener: socket.socket, log_level: LogLevel) -> Child:
+    async def spawn(cls, listener: socket.socket, board: IO[bytes], log_level: LogLevel) -> Child:
         """Start a worker, which then waits for its configuration.
 
         Args:
             listener: The bound socket that it is to listen on.
+            board: The file of what it shares with the other workers.
             log_level: What it logs.
 
         Raises:
@@ -56,10 +57,11 @@ class Child:
 
         """
         ours, theirs = socket.socketpair()
-        passed = (listener.fileno(), theirs.fileno())
+        passed = (listener.fileno(), theirs.fileno(), board.fileno())
         # -P: what lies in the working directory must not be imported in the place of a library.
         command = [sys.executable, "-P", "-m", "gatewayd", "worker", "--log-level", log_level]
-        command += ["--listener", str(passed[0]), "--channel", str(passed[1])]
+        for name, number in zip(("--listener", "--channel", "--board"), passed, strict=True):
+            command += [name, str(number)]
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.process.board import Board
 
 logger = logging.getLogger("gatewayd.process")
 
 
-async def serve_supervised(listener: socket.socket, end: socket.socket) -> None:
+async def serve_supervised(listener: socket.socket, end: socket.socket, board: Board) -> None:
     """Serve until SIGTERM, or until the supervisor is gone; a second SIGTERM breaks off exchanges.
 
     Returns as soon as the first configuration cannot be used; the supervisor has been told why.
@@ -29,12 +30,13 @@ async def serve_supervised(listener: socket.socket, end: socket.socket) -> None:
     Args:
         listener: Bound socket.
         end: Our end of the channel to the supervisor.
+        board: What the workers of the node share.
 
     """
     # Reloads come over the channel; a SIGHUP that reaches us all the same must not end us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     plugins = Plugins()
-    worker = Worker(listener, plugins)
+    worker = Worker(listener, plugins, board)
     channel = await Channel.over(end)
     try:
         if not await _take_next(channel, plugins, worker.start):

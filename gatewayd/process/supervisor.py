@@ -13,6 +13,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from gatewayd.process.board import make_board_file
 from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
 from gatewayd.process.reload import reload_on
@@ -77,6 +78,7 @@ class Supervisor:
         hangup = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         tasks: list[asyncio.Task[None]] = []
+        self._board = make_board_file()
         try:
             await self._start_all()
             tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
@@ -99,7 +101,7 @@ class Supervisor:
         logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
 
     async def _start(self, number: int) -> None:
-        child = await Child.spawn(self._listeners[number], self._log_level)
+        child = await Child.spawn(self._listeners[number], self._board, self._log_level)
         self._children[number] = child
         await child.take(self._packed)
 
@@ -160,6 +162,7 @@ class Supervisor:
             child.terminate()
 
     async def _end_all(self) -> None:
+        self._board.close()  # the workers have it open as well
         for listener in self._listeners:
             listener.close()
         running = self._running()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import socket
 
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.process.board import Board
     from gatewayd.registry import Plugins
 
 logger = logging.getLogger("gatewayd.worker")
@@ -33,13 +34,16 @@ class Worker:
     Args:
         listener: Bound socket.
         plugins: The installed plugins.
+        board: What the workers of the node share; ``None`` where there is one worker.
 
     """
 
-    def __init__(self, listener: socket.socket, plugins: Plugins) -> None:
+    def __init__(
+        self, listener: socket.socket, plugins: Plugins, board: Board | None = None
+    ) -> None:
         self._listener = listener
         self._sweeper = Sweeper()
-        self._generations = Generations(plugins, self._sweeper)
+        self._generations = Generations(plugins, self._sweeper, board)
         self._server = Server(self._generations, self._sweeper)
         self._stopping = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
     from gatewayd.config.schema import ServiceConfig
     from gatewayd.services.discovery import Discovery, InstanceSpec
+    from gatewayd.services.health import Health
     from gatewayd.services.pools import Pools
+    from gatewayd.timers import Clock
 
 FIRST_ANSWER_SECONDS = 5.0
 """How long a start waits for the first answer of a discovery. A source that is slow or down costs
@@ -37,17 +39,28 @@ class FollowedService(Service):
         config: Its settings.
         discovery: Tells its instances.
         pools: Connections to them.
+        clock: The gateway's clock.
+        health: What is known of their health; ``None`` where nothing watches it.
 
     """
 
-    __slots__ = ("_closed", "_discovery", "_following", "_pools")
+    __slots__ = ("_closed", "_discovery", "_following", "_health", "_pools")
 
     def __init__(
-        self, name: str, config: ServiceConfig, discovery: Discovery, pools: Pools
+        self,
+        name: str,
+        config: ServiceConfig,
+        discovery: Discovery,
+        pools: Pools,
+        clock: Clock,
+        health: Health | None,
     ) -> None:
-        super().__init__(name, config)
+        super().__init__(name, config, clock)
         self._discovery = discovery
         self._pools = pools
+        self._health = health
+        if health is not None:
+            health.attach(self)
         self._following: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -69,6 +82,8 @@ class FollowedService(Service):
             following.add_done_callback(self._log_failure)
         elif (error := following.exception()) is not None:
             raise GatewayError(f"service {self.name!r}: discovery failed: {error!r}") from error
+        if self._health is not None:
+            self._health.start()
 
     def _log_failure(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
@@ -87,6 +102,8 @@ class FollowedService(Service):
         self.replace([self._instance(spec) for spec in wanted.values()])
         for url in gone:
             self._pools.release(url)
+        if gone and self._health is not None:
+            self._health.forget_gone()
 
     def _distinct(self, specs: Iterable[InstanceSpec]) -> dict[str, InstanceSpec]:
         """Sort instances by URL; one that is told twice is one with the sum of the weights."""
@@ -110,13 +127,18 @@ class FollowedService(Service):
     def _instance(self, spec: InstanceSpec) -> Instance:
         instance = self.instances.get(spec.url)
         if instance is None:
-            return Instance(self.name, spec, self._pools.acquire(spec.url))
+            instance = Instance(self.name, spec, self._pools.acquire(spec.url))
+            if self._health is not None:
+                self._health.adopt(instance)
+            return instance
         instance.weight, instance.zone, instance.healthy = spec.weight, spec.zone, spec.healthy
         return instance
 
     async def close(self) -> None:
         """Stop the discovery and give the connections back."""
         self._closed = True
+        if self._health is not None:
+            self._health.detach(self)
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
@@ -125,3 +147,5 @@ class FollowedService(Service):
         self.replace(())
         for url in instances:
             self._pools.release(url)
+        if self._health is not None:
+            self._health.forget_gone()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
+from gatewayd.body import StreamBody
+from gatewayd.errors import UpstreamError
 from gatewayd.timers import NEVER
 from gatewayd.upstream.connection import Attempt, Timeouts
 
@@ -30,12 +33,20 @@ class Instance:
         authority: Host and port as they stand in a Host field.
         weight: Relative share of the requests.
         zone: Where it stands.
-        healthy: Whether it may be used.
+        healthy: What discovery says of its health.
+        checked: What active health checks say of it; true where there are none.
+        ejected_until: When its ejection by outlier detection ends, on the gateway's clock; 0 while
+            it is not ejected.
+        since: When it last became available, on the gateway's clock; 0 where it always was.
+        outcome: Is told URL and failure or not after every attempt; ``None`` where nobody asks.
         pool: Its connections.
 
     """
 
-    __slots__ = ("authority", "healthy", "pool", "service", "url", "weight", "zone")
+    __slots__ = (
+        "authority", "checked", "ejected_until", "healthy", "outcome", "pool", "service", "since",
+        "url", "weight", "zone",
+    )  # fmt: skip
 
     def __init__(self, service: str, spec: InstanceSpec, pool: Pool) -> None:
         self.service = service
@@ -45,11 +56,20 @@ class Instance:
         self.weight = spec.weight
         self.zone = spec.zone
         self.healthy = spec.healthy
+        self.checked = True
+        self.ejected_until = 0.0
+        self.since = 0.0
+        self.outcome: Callable[[str, bool], None] | None = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether discovery lets it be picked, whatever its health has shown since."""
+        return self.healthy and self.weight > 0
 
     @property
     def available(self) -> bool:
-        """Whether a balancer may pick it."""
-        return self.healthy and self.weight > 0
+        """Whether a balancer may pick it; an ejection counts until it has been lifted."""
+        return self.usable and self.checked and not self.ejected_until
 
     @property
     def active(self) -> int:
@@ -66,6 +86,7 @@ class Instance:
         extra_fields: bytes = b"",
         timeouts: Timeouts = _DEFAULT_TIMEOUTS,
         deadline: float | None = None,
+        answer_by: float | None = None,
         on_interim: Callable[[int, Headers], None] = lambda _status, _headers: None,
         upgrade: str | None = None,
         expects_continue: bool = False,
@@ -80,6 +101,7 @@ class Instance:
             extra_fields: Further field lines, each with its CRLF.
             timeouts: Limits of this attempt.
             deadline: When the whole exchange must have ended, on the gateway's clock.
+            answer_by: When the response head must be there, same clock.
             on_interim: Is given 1xx responses other than 100 and 101.
             upgrade: Protocol to ask for; its 101 comes back as a response with a tunnel.
             expects_continue: Send ``Expect: 100-continue`` with a streamed body.
@@ -103,7 +125,7 @@ class Instance:
         if upgrade is not None:
             framing += f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n".encode("latin-1")
         line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
-        return self.pool.send(
+        response = self.pool.send(
             Attempt(
                 method,
                 b"%b%b%b%b\r\n" % (line, headers.encoded, extra_fields, framing),
@@ -114,8 +136,34 @@ class Instance:
                 on_interim,
                 upgrade,
                 expects_continue,
+                NEVER if answer_by is None else answer_by,
             )
         )
+        return response if self.outcome is None else self._watched(response, self.outcome)
+
+    async def _watched(
+        self, coming: Awaitable[Response], outcome: Callable[[str, bool], None]
+    ) -> Response:
+        try:
+            response = await coming
+        except UpstreamError as error:
+            if error.instance_failed:
+                outcome(self.url, True)
+            raise
+        body = response.body
+        if response.status < 500 and isinstance(body, StreamBody) and not body.ended:
+            body.on_end = partial(self._body_ended, outcome)
+        else:
+            outcome(self.url, response.status >= 500)
+        return response
+
+    def _body_ended(
+        self, outcome: Callable[[str, bool], None], error: BaseException | None
+    ) -> None:
+        if not isinstance(error, UpstreamError):
+            outcome(self.url, False)
+        elif error.instance_failed:
+            outcome(self.url, True)
 
     def __repr__(self) -> str:
         return f"<instance {self.url} of {self.service}>"

@@ -13,7 +13,10 @@ from pydantic import ValidationError
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.errors import ConfigError, ConfigIssue
 from gatewayd.registry import PluginError
+from gatewayd.services.checks import Checks
 from gatewayd.services.followed import FollowedService
+from gatewayd.services.health import Health
+from gatewayd.services.outlier import Outliers
 from gatewayd.services.pools import Pools
 from gatewayd.services.tls import ClientTls, files_digest
 
@@ -27,8 +30,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gatewayd.services")
 
-CONNECTION_SETTINGS = set(ServiceConfig.model_fields) - {"discovery", "filters"}
+CONNECTION_SETTINGS = set(ServiceConfig.model_fields) - {
+    "discovery", "filters", "health", "outlier",
+}  # fmt: skip
 """The settings of a service that its connections depend on."""
+
+
+HEALTH_SETTINGS = {"health", "outlier", "tls"}
+"""The settings of a service that what is known of its health depends on."""
 
 
 def build_services(
@@ -69,13 +78,32 @@ def _build(
     if files:
         _ = tls.context  # what the files are not, `gatewayd check` must find
     identity = _digest(config, CONNECTION_SETTINGS) + files
+    health = None
+    if config.health is not None or config.outlier is not None:
+        key = f"health {name} {_digest(config, HEALTH_SETTINGS)} {files}"
+        health = gateway.keep(key, partial(_make_health, name, key, config, tls, kept, sweeper))
 
     def make() -> FollowedService:
         discovery = make_discovery(name, config, gateway.plugins)
         pools = Pools(name, config, identity, tls, kept, sweeper)
-        return FollowedService(name, config, discovery, pools)
+        return FollowedService(name, config, discovery, pools, sweeper.clock, health)
 
     return gateway.keep(("service", name, _digest(config) + files), make)
+
+
+def _make_health(
+    name: str,
+    key: str,
+    config: ServiceConfig,
+    tls: ClientTls,
+    kept: KeptState,
+    sweeper: Sweeper,
+) -> Health:
+    outliers = None if config.outlier is None else Outliers(config.outlier)
+    checks = None
+    if config.health is not None:
+        checks = Checks(key, config.health, tls, config.tls.server_name, kept.board)
+    return Health(name, outliers, checks, sweeper, kept.events)
 
 
 def _digest(config: ServiceConfig, settings: set[str] | None = None) -> str:

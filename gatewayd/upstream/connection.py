@@ -88,6 +88,7 @@ class Attempt:
         on_interim: Is given 1xx responses.
         upgrade: The protocol that the client asks for; without it a 101 is refused.
         expects_continue: Wait for ``100 Continue`` before the body is sent.
+        answer_by: When the response head must be there, same clock as ``deadline``.
 
     """
 
@@ -100,6 +101,7 @@ class Attempt:
     on_interim: Callable[[int, Headers], None]
     upgrade: str | None = None
     expects_continue: bool = False
+    answer_by: float = NEVER
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -114,7 +116,7 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_phase_end", "_pool",
+                 "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_pool",
                  "_pump", "_reading_paused", "_sending", "_transport", "_waiter", "expires_at",
                  "received", "requests", "state")  # fmt: skip
 
@@ -140,7 +142,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._sending = False
         self._keep_alive = True
         self._interim = 0
-        self._phase_end = NEVER
         self._reading_paused = False
 
     # --- sending -----------------------------------------------------------------------------
@@ -403,9 +404,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _arm(self, seconds: float) -> None:
         """Set the deadline of the current phase; the exchange's own deadline always holds."""
-        self._phase_end = self._clock() + seconds if seconds != NEVER else NEVER
-        deadline = NEVER if self._attempt is None else self._attempt.deadline
-        self.expires_at = min(self._phase_end, deadline)
+        end = self._clock() + seconds if seconds != NEVER else NEVER
+        attempt = self._attempt
+        if attempt is not None:
+            end = min(end, attempt.deadline)
+            if self.state == HEAD:
+                end = min(end, attempt.answer_by)
+        self.expires_at = end
 
     def expire(self, now: float) -> None:
         """Break off what took too long."""
@@ -415,7 +420,13 @@ class UpstreamConnection(asyncio.Protocol):
         attempt = self._attempt
         total = attempt is not None and attempt.deadline <= now
         phase = "the exchange's deadline passed" if total else f"timed out in {self.state}"
-        self._fail(UpstreamTimeout(phase, sent=True))
+        error = UpstreamTimeout(phase, sent=True)
+        # Bodies move at the client's pace, too.
+        waits_for_client = (
+            total if self.state == BODY else self._sending and self._can_write is None
+        )
+        error.instance_failed = not waits_for_client
+        self._fail(error)
 
     # --- the end -----------------------------------------------------------------------------
 

@@ -148,12 +148,14 @@ class Pool:
             if not isinstance(error, TimeoutError):
                 raise
             if limit == left:
-                raise UpstreamTimeout("the exchange's deadline passed", sent=False) from None
+                late = UpstreamTimeout("the exchange's deadline passed", sent=False)
+                late.instance_failed = False  # it has not been asked
+                raise late from None
             message = f"no connection came free in {limit:.3g} s"
             raise PoolExhausted(message, sent=False) from None
 
     def _left(self, attempt: Attempt) -> float:
-        return max(0.0, attempt.deadline - self.sweeper.clock())
+        return max(0.0, min(attempt.deadline, attempt.answer_by) - self.sweeper.clock())
 
     async def _connect(self, attempt: Attempt) -> UpstreamConnection:
         """Make a connection; its place in ``_open`` has been taken and is given back on failure."""

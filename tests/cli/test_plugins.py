@@ -43,9 +43,10 @@ def test_list_shows_a_name_that_is_defined_twice_twice(
 @pytest.mark.parametrize(
     ("name", "texts"),
     [
-        ("balancer", ["## filter balancer", "Needs `service`", "| `strategy` | string |"]),
+        ("balancer", ["## filter balancer", "Needs `service`", "| `strategy` | string or table"]),
         ("dns", ["## discovery dns", "| `resolvers` | array of strings |"]),
-        ("round_robin", ["## balancer round_robin", 'strategy = "round_robin"', "in turn"]),
+        ("p2c", ['`[filters.balancer.strategy]`, `name = "p2c"`', "| `decay` | number"]),
+        ("round_robin", ["## balancer round_robin", 'name = "round_robin"', "in turn"]),
     ],
 )
 def test_show(run: Callable[..., Run], name: str, texts: list[str]) -> None:

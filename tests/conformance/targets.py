@@ -70,6 +70,8 @@ expect_timeout = 30
 
 [services.origin]
 instances = [{{ url = "http://127.0.0.1:{ports.origin}" }}]
+# It fails on purpose, and each case looks at what comes of one request.
+filters = {{ retry = false, breaker = false }}
 
 [services.refusing]
 instances = [{{ url = "http://127.0.0.1:{ports.refusing}" }}]

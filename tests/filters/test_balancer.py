@@ -1,31 +1,42 @@
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from importlib.metadata import EntryPoint
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import INSTANCE, SERVICE, ConfigError, Instance, InstanceSpec, NoInstance, Service
-from gatewayd.config.schema import ServiceConfig
-from gatewayd.testing import Recorder, contract, make_exchange, make_gateway, running
-from gatewayd_filters.balancer import BalancerFilter
-from gatewayd_filters.balancers.round_robin import RoundRobin
+from gatewayd import (
+    INSTANCE,
+    SERVICE,
+    TRIED,
+    Balancer,
+    ConfigError,
+    ConnectFailure,
+    Exchange,
+    Gateway,
+    Instance,
+    InstanceSpec,
+    NoInstance,
+    Response,
+    Service,
+)
+from gatewayd.registry import Plugins, Registry
+from gatewayd.testing import (
+    FakeClock,
+    Recorder,
+    contract,
+    make_exchange,
+    make_gateway,
+    make_service,
+    running,
+)
+from gatewayd_filters.balancer import BalancerConfig, BalancerFilter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
-    from gatewayd import Gateway
-
-
-class NoPool:
-    """A pool that no test gets to use."""
-
-
-def make_service(name: str, *specs: InstanceSpec) -> Service:
-    service = Service(name, ServiceConfig())
-    service.replace([Instance(name, spec, NoPool()) for spec in specs])  # type: ignore[arg-type]
-    return service
+    from collections.abc import AsyncIterator, Sequence
 
 
 SPECS = [InstanceSpec(f"http://10.0.0.{number}:80") for number in (1, 2, 3)]
@@ -81,6 +92,19 @@ async def test_a_service_without_instance_is_503(gateway: Gateway, api: Service)
     assert (caught.value.status, caught.value.code) == (503, "no_instance")
 
 
+@pytest.mark.parametrize("strategy", ["round_robin", "p2c"])
+async def test_another_attempt_goes_to_another_instance(
+    gateway: Gateway, api: Service, strategy: str
+) -> None:
+    first, second, third = api.available
+    async with running(BalancerFilter, {"strategy": strategy}, gateway=gateway) as balancer:
+        await pick(balancer, api)
+        for _ in range(10):
+            exchange = make_exchange(values={SERVICE: api, TRIED: [first, third]})
+            await balancer(exchange, Recorder())
+            assert exchange[INSTANCE] is second
+
+
 async def test_services_do_not_share_their_turns() -> None:
     one, two = make_service("one", *SPECS), make_service("two", *SPECS)
     gateway = make_gateway(services={"one": one, "two": two})
@@ -98,13 +122,138 @@ async def test_a_reload_goes_on_with_the_next_instance(gateway: Gateway, api: Se
     assert len(set(picks)) == 3
 
 
-async def test_workers_begin_at_different_places(api: Service) -> None:
-    exchange = make_exchange()
-    firsts = {RoundRobin().pick(api.available, exchange).url for _ in range(60)}
-    assert len(firsts) == 3
-
-
 async def test_an_unknown_strategy_is_an_error_with_the_nearest_name(gateway: Gateway) -> None:
     with pytest.raises(ConfigError, match=r"strategy: .*did you mean 'round_robin'"):
         async with running(BalancerFilter, {"strategy": "round_robbin"}, gateway=gateway):
             pass
+
+
+@pytest.mark.parametrize(
+    ("strategy", "message"),
+    [
+        ({"name": "p2c", "decai": 5}, r"strategy\.decai: unknown key \(did you mean 'decay'\?\)"),
+        ({"name": "p2c", "decay": 0}, r"strategy\.decay: expected greater than 0"),
+        ({"name": "round_robin", "weight": 1}, r"strategy\.weight: unknown key"),
+        ({"name": "p3c"}, r"strategy\.name: .*did you mean 'p2c'"),
+        ({"decay": 5}, r"strategy: expected the `name`"),
+        ({"name": 5}, r"strategy: expected the `name`"),
+        ({"name": "sticky"}, r"strategy\.secret: required key is missing"),
+    ],
+)
+async def test_settings_of_a_strategy_are_its_own(
+    gateway: Gateway, strategy: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        async with running(BalancerFilter, {"strategy": strategy}, gateway=gateway):
+            pass
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        *(name for name in Plugins().balancers.names if name != "sticky"),
+        {"name": "sticky", "secret": "0123456789abcdef"},
+    ],
+)
+async def test_every_strategy_works(gateway: Gateway, api: Service, strategy: object) -> None:
+    async with running(BalancerFilter, {"strategy": strategy}, gateway=gateway) as balancer:
+        urls = {await pick(balancer, api) for _ in range(20)}
+    assert urls <= {spec.url for spec in SPECS}
+
+
+async def test_other_settings_of_a_strategy_make_another_balancer(
+    gateway: Gateway, api: Service
+) -> None:
+    async with running(BalancerFilter, {"strategy": "p2c"}, gateway=gateway):
+        for strategy in ("p2c", {"name": "p2c"}, {"name": "p2c", "decay": 5}):
+            BalancerFilter(BalancerConfig(strategy=strategy), gateway)
+        assert len(gateway._kept) == 2
+
+
+async def test_secrets_of_a_strategy_are_in_no_repr() -> None:
+    config = BalancerConfig(strategy={"name": "sticky", "secret": "hush hush hush hush"})
+    assert "hush" not in repr(config)
+
+
+# --- telling the balancer -------------------------------------------------------------------------
+
+
+class Listener(Balancer):
+    """A strategy that writes down what it is told."""
+
+    name = "listener"
+
+    def __init__(self, config: Any, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        self.told: list[tuple[str, float, str | None]] = []
+
+    def pick(self, instances: Sequence[Instance], exchange: Exchange) -> Instance:
+        return instances[0]
+
+    def done(self, instance: Instance, seconds: float, error: BaseException | None) -> None:
+        self.told.append((instance.url, seconds, type(error).__name__ if error else None))
+
+    def answered(self, instance: Instance, exchange: Exchange, response: Response) -> None:
+        response.headers.add("X-Instance", instance.url)
+
+
+def listening(api: Service) -> tuple[Gateway, FakeClock]:
+    """Make a gateway in which the strategy ``listener`` is installed."""
+    point = EntryPoint("listener", f"{__name__}:Listener", "gatewayd.balancers")
+    balancers = Registry("gatewayd.balancers", Balancer, [point])
+    balancers._loaded["listener"] = Listener  # this module has no importable name
+    clock = FakeClock()
+    plugins = Plugins(balancers=balancers)
+    return make_gateway(clock=clock, services={"api": api}, plugins=plugins), clock
+
+
+def listener_of(balancer: BalancerFilter) -> Listener:
+    one = balancer._candidates["api"].balancer
+    assert isinstance(one, Listener)
+    return one
+
+
+async def test_a_balancer_learns_how_long_an_attempt_took(api: Service) -> None:
+    gateway, clock = listening(api)
+
+    async def forward(_: Exchange) -> Response:
+        clock.advance(0.25)
+        return Response(200)
+
+    async with running(BalancerFilter, {"strategy": "listener"}, gateway=gateway) as balancer:
+        response = await balancer(make_exchange(values={SERVICE: api}), forward)
+        assert listener_of(balancer).told == [(SPECS[0].url, 0.25, None)]
+    assert response.headers.get("X-Instance") == SPECS[0].url
+
+
+@pytest.mark.parametrize(
+    "error", [ConnectFailure("refused", sent=False), asyncio.CancelledError(), ValueError("bug")]
+)
+async def test_a_balancer_learns_once_why_an_attempt_failed(
+    api: Service, error: BaseException
+) -> None:
+    gateway, clock = listening(api)
+
+    async def forward(_: Exchange) -> Response:
+        clock.advance(1.5)
+        raise error
+
+    async with running(BalancerFilter, {"strategy": "listener"}, gateway=gateway) as balancer:
+        with pytest.raises(type(error)):
+            await balancer(make_exchange(values={SERVICE: api}), forward)
+        assert listener_of(balancer).told == [(SPECS[0].url, 1.5, type(error).__name__)]
+
+
+async def test_a_sticky_client_gets_its_cookie_through_the_filter(
+    gateway: Gateway, api: Service
+) -> None:
+    settings = {"strategy": {"name": "sticky", "secret": "0123456789abcdef", "cookie": "home"}}
+    async with running(BalancerFilter, settings, gateway=gateway) as balancer:
+        first = make_exchange(values={SERVICE: api})
+        response = await balancer(first, Recorder())
+        sent = (response.headers.get("Set-Cookie") or "").partition(";")[0]
+        again = make_exchange(values={SERVICE: api}, headers={"Cookie": sent})
+        response = await balancer(again, Recorder())
+    assert sent.startswith("home=")
+    assert again[INSTANCE] is first[INSTANCE]
+    assert "Set-Cookie" not in response.headers

@@ -9,6 +9,7 @@ import pytest
 from gatewayd.config.load import load
 from gatewayd.config.schema import ServerConfig
 from gatewayd.errors import ConfigError
+from gatewayd.process.board import make_board_file
 from gatewayd.process.child import Child, ChildFailed
 from gatewayd.process.sockets import bind_listeners, url_of
 from gatewayd.process.worker import Worker
@@ -107,5 +108,6 @@ async def test_a_system_without_room_for_processes_is_a_failure(
         raise BlockingIOError(11, "Resource temporarily unavailable")
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
-    with pytest.raises(ChildFailed, match=r"no process can be started: .*unavailable"):
-        await Child.spawn(running.listener, "info")
+    failure = pytest.raises(ChildFailed, match=r"no process can be started: .*unavailable")
+    with make_board_file() as board, failure:
+        await Child.spawn(running.listener, board, "info")

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import random
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayd import Balancer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatewayd import Exchange, Instance
+    from gatewayd import Exchange, Gateway, Instance
 
 
 class RoundRobin(Balancer):
@@ -22,7 +22,8 @@ class RoundRobin(Balancer):
 
     name = "round_robin"
 
-    def __init__(self) -> None:
+    def __init__(self, config: Any, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
         start = random.randrange(1 << 16)  # noqa: S311  # spreads load, protects nothing
         self._turn = itertools.count(start).__next__
 

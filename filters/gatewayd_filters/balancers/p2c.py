@@ -1,0 +1,117 @@
+"""Balancer ``p2c``: the better one of two, by peak EWMA latency and exchanges under way.
+
+Two candidates are enough to keep away from bad instances and few enough that nobody floods the
+best one. What they are compared by is Finagle's "peak EWMA" cost: an average of latencies in which
+a slow answer counts at once and fades with time, times the exchanges that wait already.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from math import exp
+from random import random
+from typing import TYPE_CHECKING
+
+from pydantic import Field
+
+from gatewayd import Balancer, Seconds, StrategyConfig, UpstreamError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatewayd import Exchange, Gateway, Instance
+
+
+_FEWEST_SWEPT = 256
+
+
+class PeakEwmaConfig(StrategyConfig):
+    """Settings of `p2c`."""
+
+    decay: Seconds = 10.0
+    """Seconds after which a slow answer counts a third (1/e). Finagle's default."""
+    failure_latency: Seconds = 5.0
+    """Seconds that a failed attempt counts for at least: one that refuses at once is not fast.
+    The default of `connect_timeout`."""
+    unknown_latency: float = Field(1.0, gt=0, le=3600, allow_inf_nan=False)
+    """Seconds that are assumed of an instance while its first answer is out, so that not everybody
+    goes there. A lone first request is let through. Finagle's default."""
+
+
+class PowerOfTwoChoices(Balancer):
+    """Takes the better one of two random instances, by latency and exchanges under way.
+
+    An instance that becomes slow gets less at once and is forgiven with time. Weights divide the
+    cost.
+    """
+
+    name = "p2c"
+    Config = PeakEwmaConfig
+
+    def __init__(self, config: PeakEwmaConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        self._decay = config.decay
+        self._failure = config.failure_latency
+        self._unknown = config.unknown_latency
+        self._latencies: dict[str, _Latency] = {}
+        self._swept_at = _FEWEST_SWEPT
+
+    def pick(self, instances: Sequence[Instance], exchange: Exchange) -> Instance:  # noqa: ARG002
+        """See :meth:`gatewayd.Balancer.pick`."""
+        count = len(instances)
+        if count == 1:
+            return instances[0]
+        one = int(random() * count)  # noqa: S311  # spreads load
+        other = int(random() * (count - 1))  # noqa: S311  # spreads load
+        first, second = instances[one], instances[other + (other >= one)]
+        return first if self._cost(first) <= self._cost(second) else second
+
+    def _cost(self, instance: Instance) -> float:
+        active = instance.pool.active  # as instance.active, a call less
+        latency = self._latencies.get(instance.url)
+        if latency is None:
+            return self._unknown * active / instance.weight
+        faded = latency.seconds * exp((latency.at - self.clock()) / self._decay)
+        return faded * (active + 1) / instance.weight
+
+    def done(self, instance: Instance, seconds: float, error: BaseException | None) -> None:
+        """Take the latency in; see :meth:`gatewayd.Balancer.done`.
+
+        A client that left proves only that it took at least so long. A refusal, as of an open
+        breaker, says nothing of the instance.
+        """
+        latency = self._latencies.get(instance.url)
+        if isinstance(error, UpstreamError):
+            seconds = max(seconds, self._failure)
+        elif isinstance(error, asyncio.CancelledError):
+            if latency is None or seconds <= latency.seconds:
+                return
+        elif error is not None:
+            return
+        now = self.clock()
+        if latency is None:
+            self._sweep(now)
+            self._latencies[instance.url] = _Latency(seconds, now)
+            return
+        old = exp((latency.at - now) / self._decay)
+        faded = latency.seconds * old
+        latency.seconds = max(seconds, faded + seconds * (1 - old))
+        latency.at = now
+
+    def _sweep(self, now: float) -> None:
+        """Drop latencies that have faded to nothing, before those of gone instances become many."""
+        if len(self._latencies) < self._swept_at:
+            return
+        oldest = now - 10 * self._decay
+        self._latencies = {url: one for url, one in self._latencies.items() if one.at > oldest}
+        self._swept_at = max(_FEWEST_SWEPT, 2 * len(self._latencies))
+
+
+class _Latency:
+    """Seconds that an instance takes, and when that was computed."""
+
+    __slots__ = ("at", "seconds")
+
+    def __init__(self, seconds: float, at: float) -> None:
+        self.seconds = seconds
+        self.at = at

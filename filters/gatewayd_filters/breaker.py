@@ -1,0 +1,129 @@
+"""Circuit breaker: a failing instance is left alone until it has had time to recover.
+
+While the breaker is open an exchange is refused before anything is sent, so that ``retry``, which
+stands outside, picks another instance at no cost. What counts as a failure is what the instance
+did: it could not be reached, broke off, was late, or answered with one of ``statuses``. That all
+connections to it are in use, that the client went away or is slow, or that another filter refused
+says nothing about it. An exchange is judged when the response head is there: a stream or a tunnel
+may go on for hours.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from gatewayd import (
+    INSTANCE,
+    SERVICE,
+    Breaker,
+    BreakerPolicy,
+    Filter,
+    FilterConfig,
+    Seconds,
+    StatusPattern,
+    UpstreamError,
+    status_codes,
+)
+
+if TYPE_CHECKING:
+    from gatewayd import Exchange, Forward, Gateway, Response, Service
+
+Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+class BreakerConfig(FilterConfig):
+    """Settings of `breaker`."""
+
+    scope: Literal["instance", "service"] = "instance"
+    """What has a breaker of its own: each instance, or the service as a whole."""
+    window: Seconds = 10.0
+    """Seconds over which exchanges are counted. Hystrix's."""
+    window_requests: int = Field(0, ge=0, le=100_000)
+    """Count the last so many exchanges instead; 0 counts over time."""
+    min_requests: int = Field(20, ge=1, le=100_000)
+    """Exchanges in the window below which no ratio opens the breaker. Hystrix's."""
+    failure_ratio: Ratio = 0.5
+    """Share of failures that opens it; 0 for none. Hystrix's."""
+    consecutive_failures: int = Field(0, ge=0, le=100_000)
+    """Failures in a row that open it, however few exchanges there are; 0 for none."""
+    slow_after: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
+    """Seconds to the response head from which on an exchange is slow; 0 where none is."""
+    slow_ratio: Ratio = 0.5
+    """Share of slow exchanges that opens it."""
+    open_for: Seconds = 5.0
+    """Seconds for which it stays open. Hystrix's."""
+    half_open_requests: int = Field(3, ge=1, le=1000)
+    """Exchanges that it lets through at once after that; if all of them succeed it closes, if one
+    fails it opens again."""
+    statuses: tuple[StatusPattern, ...] = ("5xx",)
+    """Statuses that are failures."""
+
+    @model_validator(mode="after")
+    def _works(self) -> BreakerConfig:
+        _ = self.policy  # which checks its values
+        return self
+
+    @property
+    def policy(self) -> BreakerPolicy:
+        """The same as the library's settings."""
+        return BreakerPolicy(**self.model_dump(exclude={"scope", "statuses"}))
+
+
+class BreakerFilter(Filter[BreakerConfig]):
+    """Refuse at once what would go to a failing instance."""
+
+    name = "breaker"
+    Config = BreakerConfig
+    requires = frozenset({INSTANCE, SERVICE})
+
+    def __init__(self, config: BreakerConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        self._statuses = status_codes(config.statuses)
+        self._policy = config.policy
+        self._per_instance = config.scope == "instance"
+        self._clock = gateway.clock
+        # By service, then by URL; routes with the same settings share them, also over reloads.
+        self._breakers: dict[str, dict[str, Breaker]] = {
+            name: gateway.keep(("breaker", name, config), dict) for name in gateway.services
+        }
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        """See :meth:`gatewayd.Filter.__call__`.
+
+        Raises:
+            BreakerOpen: the instance, or the service, is left alone for now.
+
+        """
+        service = exchange[SERVICE]
+        target = exchange[INSTANCE].url if self._per_instance else service.name
+        breaker = self._breakers[service.name].get(target)
+        if breaker is None:
+            breaker = self._make(service, target)
+        clock = self._clock
+        started = clock()
+        permit = breaker.admit(started)
+        try:
+            response = await forward(exchange)
+        except BaseException as error:
+            if isinstance(error, UpstreamError) and error.instance_failed:
+                now = clock()
+                breaker.record(permit, failed=True, seconds=now - started, now=now)
+            else:
+                breaker.release(permit)
+            raise
+        now = clock()
+        breaker.record(permit, response.status in self._statuses, now - started, now)
+        return response
+
+    def _make(self, service: Service, target: str) -> Breaker:
+        """Make a breaker, and drop those of instances that are gone."""
+        breakers = self._breakers[service.name]
+        for url in breakers.keys() - service.instances.keys() - {service.name}:
+            del breakers[url]
+        name = f"{target} of {service.name}" if self._per_instance else f"service {target}"
+        breakers[target] = Breaker(
+            name, self._policy, clock=self._clock, on_change=[self.gateway.events.publish]
+        )
+        return breakers[target]

@@ -1,0 +1,1 @@
+"""What keeps failures of one part from spreading; also of use to plugins for their own calls."""

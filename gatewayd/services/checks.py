@@ -1,0 +1,146 @@
+"""Active health checks of one service: one worker of the node asks, the others read its answers.
+
+Every check is a connection of its own: what must be known is whether a new one can be made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from typing import TYPE_CHECKING
+
+from aiohttp import (
+    ClientError,
+    ClientSession,
+    ClientTimeout,
+    DummyCookieJar,
+    TCPConnector,
+    ThreadedResolver,
+)
+from yarl import URL
+
+from gatewayd.config.types import status_codes
+
+if TYPE_CHECKING:
+    from gatewayd.config.schema import HealthConfig
+    from gatewayd.process.board import Board
+    from gatewayd.services.health import Health
+    from gatewayd.services.tls import ClientTls
+
+AT_ONCE = 64
+"""Checks of a service that run at the same time."""
+
+LOOK_SECONDS = 0.5
+"""How often a worker that does not check reads what was found, at least as often as checks run."""
+
+logger = logging.getLogger("gatewayd.health")
+
+
+class Checks:
+    """The checks of one service.
+
+    Args:
+        key: Names the service and its settings among all that workers share.
+        config: Settings.
+        tls: For instances whose URL says ``https``.
+        server_name: Name to verify their certificates for; the URL's host where ``None``.
+        board: What the workers of the node share; ``None`` where there is one worker.
+
+    """
+
+    def __init__(
+        self,
+        key: str,
+        config: HealthConfig,
+        tls: ClientTls,
+        server_name: str | None,
+        board: Board | None,
+    ) -> None:
+        self._key = key
+        self._config = config
+        self._tls = tls
+        self._server_name = server_name
+        self._board = board
+        self._statuses = status_codes(config.statuses)
+        self._streaks: dict[str, int] = {}  # successes in a row, failures as negative numbers
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self, health: Health) -> None:
+        """Start to check what ``health`` follows; without effect once it is running."""
+        if self._task is None:
+            self._task = asyncio.create_task(self._run(health), name=f"checks of {health.name}")
+
+    async def close(self) -> None:
+        """Stop."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            if self._board is not None and self._board.claim():
+                self._board.publish(self._key, None)
+
+    async def _run(self, health: Health) -> None:
+        loop = asyncio.get_running_loop()
+        connector = TCPConnector(force_close=True, limit=0, resolver=ThreadedResolver())
+        async with ClientSession(connector=connector, cookie_jar=DummyCookieJar()) as session:
+            while True:
+                started = loop.time()
+                pause = self._config.interval
+                try:
+                    if self._board is None or self._board.claim():
+                        pause *= 1 + random.uniform(-1, 1) * self._config.jitter  # noqa: S311  # no secret
+                        await self._round(session, health)
+                    else:
+                        pause = min(pause, LOOK_SECONDS)
+                        self._follow(health, self._board)
+                except Exception:
+                    # Whatever it is: without checks a failing instance would be used for good.
+                    logger.exception("service %s: health checks failed", health.name)
+                await asyncio.sleep(max(0.0, started + pause - loop.time()))
+
+    async def _round(self, session: ClientSession, health: Health) -> None:
+        """Check all instances once, and let the other workers know."""
+        urls = health.urls
+        self._streaks = {url: self._streaks.get(url, 0) for url in urls}
+        free = asyncio.Semaphore(AT_ONCE)
+        await asyncio.gather(*(self._check(session, free, health, url) for url in urls))
+        if self._board is not None:
+            self._board.publish(self._key, {url: health.is_checked(url) for url in urls})
+
+    def _follow(self, health: Health, board: Board) -> None:
+        """Take over what another worker found."""
+        for url, healthy in board.read().get(self._key, {}).items():
+            health.set_checked(url, healthy, "found by another worker")
+
+    async def _check(
+        self, session: ClientSession, free: asyncio.Semaphore, health: Health, url: str
+    ) -> None:
+        async with free:
+            failure = await self._ask(session, url)
+        streak = self._streaks[url]
+        self._streaks[url] = streak = min(streak, 0) - 1 if failure else max(streak, 0) + 1
+        if -streak >= self._config.unhealthy_after:
+            health.set_checked(url, False, failure)
+        elif streak >= self._config.healthy_after:
+            health.set_checked(url, True, f"{streak} checks succeeded")
+
+    async def _ask(self, session: ClientSession, url: str) -> str:
+        """Ask an instance how it is; return what is wrong, nothing where nothing is."""
+        config = self._config
+        headers = {"User-Agent": "gatewayd-health"}
+        if config.host is not None:
+            headers["Host"] = config.host
+        try:
+            async with session.get(
+                URL(url + config.path, encoded=True),
+                headers=headers,
+                allow_redirects=False,
+                timeout=ClientTimeout(total=config.timeout),
+                ssl=self._tls.context if url.startswith("https:") else True,
+                server_hostname=self._server_name,
+            ) as response:
+                return "" if response.status in self._statuses else f"status {response.status}"
+        except TimeoutError:
+            return f"no answer in {config.timeout:g} s"
+        except (ClientError, OSError, ValueError) as error:
+            return f"{type(error).__name__}: {error}"
