@@ -236,7 +236,9 @@ class ClientConnection(RequestHandler):
     def _send_refusal(self, reject: Reject) -> None:
         """Answer a request that never became an exchange."""
         request_id = new_request_id()
-        logger.info("refused %s: %s (request %s)", self.peername, reject, request_id)
+        self._server.refused_requests += 1
+        # Not louder: a client could fill the log with this.
+        logger.debug("refused %s: %s (request %s)", self.peername, reject, request_id)
         response = problem_response(reject, request_id)
         body = cast("bytes", response.body)  # a problem document is short and complete
         self._keep_open = False
