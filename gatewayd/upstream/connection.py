@@ -115,8 +115,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
                  "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_phase_end", "_pool",
-                 "_pump", "_reading_paused", "_sending", "_transport", "_waiter", "expires_at",
-                 "received", "requests", "state")  # fmt: skip
+                 "_pump", "_reading_paused", "_sending", "_transport", "_tunnel", "_waiter",
+                 "expires_at", "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -134,6 +134,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
         self._body: StreamBody | None = None
         self._decoder: Decoder | None = None
+        self._tunnel: Tunnel | None = None
         self._pump: asyncio.Task[None] | None = None
         self._can_write: asyncio.Future[None] | None = None
         self._continue: asyncio.Future[None] | None = None
@@ -361,12 +362,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _start_tunnel(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         offered = head.upgrade.decode("latin-1") if head.upgrade else None
-        if attempt.upgrade is None or offered != attempt.upgrade or self._transport is None:
-            self._fail(BadResponse("101 that was not asked for", sent=True))
+        asked = attempt.upgrade is not None and offered == attempt.upgrade
+        if not asked or self._sending or self._transport is None:
+            self._fail(BadResponse("101 that was not asked for, or too early", sent=True))
             return
         self.state = TUNNEL
         self.expires_at = NEVER
-        tunnel = Tunnel(
+        tunnel = self._tunnel = Tunnel(
             self._transport,
             rest,
             idle_timeout=attempt.timeouts.tunnel_idle,
@@ -468,7 +470,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body is not None:
             self._body.fail(UpstreamReset("connection closed in the response's body", sent=True))
             self._body = None
-        if self._transport is not None and before != TUNNEL:
+        if self._tunnel is not None:
+            self._tunnel.close()  # it has the transport, and may be what has ended
+        elif self._transport is not None:
             if before == IDLE and not self._sending:
                 self._transport.close()
             else:
