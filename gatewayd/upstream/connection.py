@@ -426,21 +426,20 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def eof_received(self) -> bool:
-        """Let the transport close; :meth:`connection_lost` follows."""
+        """Take the end-of-file that is how some bodies end, and let the transport close.
+
+        Over TLS it comes here only if the instance has announced it: a body that somebody cuts off
+        is not taken for a whole one (RFC 9112 section 9.8).
+        """
+        if self.state == BODY and cast("Decoder", self._decoder).feed_eof():
+            self._keep_alive = False
+            self._end_response()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End whatever goes on: an end-of-file is how some bodies end, an error never is."""
+        """End whatever goes on."""
         self._transport = None
-        if (
-            self.state == BODY
-            and exc is None
-            and self._decoder is not None
-            and self._decoder.feed_eof()
-        ):
-            self._keep_alive = False
-            self._end_response()
-        elif self.state in (HEAD, BODY):
+        if self.state in (HEAD, BODY):
             where = "head" if self.state == HEAD else "body"
             cause = f"connection closed in the response's {where}" + (f": {exc!r}" if exc else "")
             self._fail(UpstreamReset(cause, sent=True))

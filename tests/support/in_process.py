@@ -28,6 +28,7 @@ class InProcessGateway:
 
     Args:
         folder: Existing folder for the configuration.
+        plugins: The plugins; the installed ones where absent.
 
     Attributes:
         sweeper: Watches deadlines; its length is the number of connections and tunnels.
@@ -37,9 +38,9 @@ class InProcessGateway:
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, plugins: Plugins | None = None) -> None:
         self._file = folder / "gateway.toml"
-        self._plugins = Plugins()
+        self._plugins = plugins or Plugins()
         self.sweeper = Sweeper()
         self.generations = Generations(self._plugins, self.sweeper)
         self.server = Server(self.generations, self.sweeper)
@@ -79,15 +80,18 @@ class InProcessGateway:
 
 
 @asynccontextmanager
-async def serving(config: str, folder: Path) -> AsyncIterator[InProcessGateway]:
+async def serving(
+    config: str, folder: Path, plugins: Plugins | None = None
+) -> AsyncIterator[InProcessGateway]:
     """Serve with this configuration on a free port.
 
     Args:
         config: Text of ``gateway.toml``.
         folder: Existing folder for it.
+        plugins: The plugins; the installed ones where absent.
 
     """
-    gateway = InProcessGateway(folder)
+    gateway = InProcessGateway(folder, plugins)
     try:
         await gateway.adopt(config)
         await gateway.listen()
