@@ -13,7 +13,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet
 
 BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk
-TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium
+TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium curl:curl
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without a home, pip, browsers and the like would write their caches into the working directory.
@@ -42,7 +42,7 @@ check: $(VENV)/.dev ## Check format, lint and types
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m mypy -p tests.support -p tests.bench
+	$(PY) -m mypy -p tests.support -p tests.bench -p tests.integration
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code, and mend what the linter can

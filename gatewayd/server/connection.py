@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import struct
 from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_protocol import RequestHandler
@@ -54,6 +56,7 @@ logger = logging.getLogger("gatewayd.server")
 # the response (RFC 9112 section 9.6). nginx's lingering_timeout and lingering_time.
 _LINGER_SECONDS = 2.0
 _LONGEST_LINGER_SECONDS = 30.0
+_NO_LINGER = struct.pack("ii", 1, 0)
 _CONNECTION_CLOSE = b"Connection: close\r\n"
 _CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
@@ -236,7 +239,9 @@ class ClientConnection(RequestHandler):
     def _send_refusal(self, reject: Reject) -> None:
         """Answer a request that never became an exchange."""
         request_id = new_request_id()
-        logger.info("refused %s: %s (request %s)", self.peername, reject, request_id)
+        self._server.refused_requests += 1
+        # Not louder: a client could fill the log with this.
+        logger.debug("refused %s: %s (request %s)", self.peername, reject, request_id)
         response = problem_response(reject, request_id)
         body = cast("bytes", response.body)  # a problem document is short and complete
         self._keep_open = False
@@ -348,8 +353,11 @@ class ClientConnection(RequestHandler):
         self.expires_at = self._now() + _LINGER_SECONDS
 
     def expire(self, now: float) -> None:  # noqa: ARG002  # the sweeper's contract
-        """Break off: the client has taken nothing for too long, or has lingered long enough."""
-        self._abort()
+        """End it: the client has taken nothing for too long, or has lingered long enough."""
+        if self._linger_end != NEVER and self.transport and not self.transport.is_closing():
+            self.force_close()  # a slow client may not have taken the end of its response yet
+        else:
+            self._abort()
 
     def force_close(self) -> None:
         """Close the connection; what is unsent has ``send_timeout`` to leave, and then goes."""
@@ -379,8 +387,14 @@ class ClientConnection(RequestHandler):
         """Reset the connection: what was sent must not look complete."""
         self._force_close = True
         self._reader.close()
-        if self.transport is not None:
-            self.transport.abort()
+        transport = self.transport
+        if transport is None:
+            return
+        if not transport.is_closing():
+            # Without this the kernel would end the connection as if all had been said.
+            sock = transport.get_extra_info("socket")
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
 
     def __repr__(self) -> str:
         return f"<client connection of {self.peername}: {self._reader.state}>"

@@ -35,6 +35,7 @@ class Server:
         open_connections: Client connections.
         registry: aiohttp's server, which keeps the connections.
         refused_connections: Connections closed because there were too many.
+        refused_requests: Requests answered before they became exchanges: malformed ones.
 
     """
 
@@ -44,6 +45,7 @@ class Server:
         self.in_flight = 0
         self.open_connections = 0
         self.refused_connections = 0
+        self.refused_requests = 0
         self._all_gone = asyncio.Event()
         # The handler is never called: ClientConnection has its own loop. Cancellation is what
         # releases an upstream when its client is gone.

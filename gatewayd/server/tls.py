@@ -13,8 +13,6 @@ import ssl
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cryptography import x509
-
 from gatewayd.errors import ConfigError, ConfigIssue
 
 if TYPE_CHECKING:
@@ -134,6 +132,8 @@ def _context(config: TlsConfig, certificate: CertificateConfig, index: int) -> s
 
 def _names(path: str) -> list[str]:
     """Return the DNS names of a certificate, lower case; only the alternative names count."""
+    from cryptography import x509  # here: 8 MB that a worker without TLS need not have
+
     certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value

@@ -117,8 +117,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
                  "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_pool",
-                 "_pump", "_reading_paused", "_sending", "_transport", "_waiter", "expires_at",
-                 "received", "requests", "state")  # fmt: skip
+                 "_pump", "_reading_paused", "_sending", "_transport", "_tunnel", "_waiter",
+                 "expires_at", "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -136,6 +136,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._waiter: asyncio.Future[Response] | None = None
         self._body: StreamBody | None = None
         self._decoder: Decoder | None = None
+        self._tunnel: Tunnel | None = None
         self._pump: asyncio.Task[None] | None = None
         self._can_write: asyncio.Future[None] | None = None
         self._continue: asyncio.Future[None] | None = None
@@ -362,12 +363,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _start_tunnel(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         offered = head.upgrade.decode("latin-1") if head.upgrade else None
-        if attempt.upgrade is None or offered != attempt.upgrade or self._transport is None:
-            self._fail(BadResponse("101 that was not asked for", sent=True))
+        asked = attempt.upgrade is not None and offered == attempt.upgrade
+        if not asked or self._sending or self._transport is None:
+            self._fail(BadResponse("101 that was not asked for, or too early", sent=True))
             return
         self.state = TUNNEL
         self.expires_at = NEVER
-        tunnel = Tunnel(
+        tunnel = self._tunnel = Tunnel(
             self._transport,
             rest,
             idle_timeout=attempt.timeouts.tunnel_idle,
@@ -435,21 +437,20 @@ class UpstreamConnection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def eof_received(self) -> bool:
-        """Let the transport close; :meth:`connection_lost` follows."""
+        """Take the end-of-file that is how some bodies end, and let the transport close.
+
+        Over TLS it comes here only if the instance has announced it: a body that somebody cuts off
+        is not taken for a whole one (RFC 9112 section 9.8).
+        """
+        if self.state == BODY and cast("Decoder", self._decoder).feed_eof():
+            self._keep_alive = False
+            self._end_response()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End whatever goes on: an end-of-file is how some bodies end, an error never is."""
+        """End whatever goes on."""
         self._transport = None
-        if (
-            self.state == BODY
-            and exc is None
-            and self._decoder is not None
-            and self._decoder.feed_eof()
-        ):
-            self._keep_alive = False
-            self._end_response()
-        elif self.state in (HEAD, BODY):
+        if self.state in (HEAD, BODY):
             where = "head" if self.state == HEAD else "body"
             cause = f"connection closed in the response's {where}" + (f": {exc!r}" if exc else "")
             self._fail(UpstreamReset(cause, sent=True))
@@ -479,7 +480,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self._body is not None:
             self._body.fail(UpstreamReset("connection closed in the response's body", sent=True))
             self._body = None
-        if self._transport is not None and before != TUNNEL:
+        if self._tunnel is not None:
+            self._tunnel.close()  # it has the transport, and may be what has ended
+        elif self._transport is not None:
             if before == IDLE and not self._sending:
                 self._transport.close()
             else:

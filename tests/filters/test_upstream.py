@@ -1,136 +1,313 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 
-from gatewayd import (
-    INSTANCE,
-    ROUTE,
-    TRY_TIMEOUT,
-    ConfigError,
-    Instance,
-    InstanceSpec,
-    IterBody,
-    Response,
-)
-from gatewayd.testing import FakeClock, in_memory, make_exchange, make_gateway, running
-from gatewayd.timers import NEVER
-from gatewayd_filters.upstream import Upstream
+from gatewayd import INSTANCE, PARAMS, ROUTE, Exchange, Headers, Peer, Reject, Timeouts
+from gatewayd.testing import Recorder, contract, make_exchange, running
+from gatewayd_filters.upstream import Upstream, UpstreamConfig
+from tests.support.routing import make_route
+from tests.support.upstream import Attempts, make_instance, stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import Mapping
 
-    from gatewayd import Body
-    from gatewayd.upstream.connection import Attempt
-    from gatewayd.upstream.pool import Pool
-
-
-NOW = 1000.0
+CLIENT = Peer("192.0.2.1", 1234)
+BEHIND_PROXY = Peer("198.51.100.7", 0, "https", trusted=True, socket_address="10.0.0.1")
+PLAIN: Mapping[str, Any] = {"forwarded_headers": "off", "via": ""}
 
 
-class Sent:
-    """The connections to an instance: keeps what it is given to send."""
-
-    def __init__(self) -> None:
-        self.attempts: list[Attempt] = []
-
-    async def send(self, attempt: Attempt) -> Response:
-        self.attempts.append(attempt)
-        return Response(200)
+@pytest.fixture
+def attempts() -> Attempts:
+    return Attempts()
 
 
 async def send(
-    *,
-    deadline: float | None = None,
-    try_timeout: float | None = None,
-    body: bytes | Body = b"",
-    headers: dict[str, str] | None = None,
-    **settings: Any,
-) -> Attempt:
-    """Send one request through the filter; return what went to the instance."""
-    sent = Sent()
-    instance = Instance("api", InstanceSpec("http://10.0.0.1:80"), cast("Pool", sent))
-    gateway = make_gateway(clock=FakeClock(NOW), routes=[{"name": "all", "service": "api"}])
-    async with running(Upstream, settings, gateway=gateway) as upstream:
-        values = {ROUTE: gateway.routes.routes()[0], INSTANCE: instance}
-        exchange = make_exchange("PUT", body=body, headers=headers or {}, values=values)
-        exchange.deadline = deadline
-        if try_timeout is not None:
-            exchange[TRY_TIMEOUT] = try_timeout
-        await upstream(exchange, _nothing_follows)
-    return sent.attempts[0]
+    attempts: Attempts,
+    exchange: Exchange,
+    settings: Mapping[str, Any] = PLAIN,
+    route: Mapping[str, Any] | None = None,
+    params: Mapping[str, str] | None = None,
+) -> list[str]:
+    """Send the exchange's request; return the head that reaches the instance, line by line."""
+    exchange[INSTANCE] = make_instance(attempts)
+    exchange[ROUTE] = make_route(**(route or {}))
+    if params is not None:
+        exchange[PARAMS] = params
+    async with running(Upstream, settings) as upstream:
+        response = await upstream(exchange, Recorder())
+    assert response.status == 200
+    *lines, empty, end = attempts.head.decode("latin-1").split("\r\n")
+    assert (empty, end) == ("", "")
+    return lines
 
 
-async def _nothing_follows(_: object) -> Response:
-    raise AssertionError("the last filter forwarded")
+async def test_contract(attempts: Attempts) -> None:
+    values = {INSTANCE: make_instance(attempts), ROUTE: make_route()}
+    await contract(Upstream, values=values)
 
 
-async def stream() -> AsyncGenerator[bytes, None]:
-    yield b"piece"
+async def test_a_request_goes_on_as_it_is(attempts: Attempts) -> None:
+    body = stream(length=5)
+    headers = [("X-A", "1"), ("x-a", "2"), ("B", "caf\xe9")]
+    exchange = make_exchange("POST", "/a%20b?c=%2F&d", headers=headers, body=body)
+    exchange.deadline = 1234.0
+    assert await send(attempts, exchange) == [
+        "POST /a%20b?c=%2F&d HTTP/1.1",
+        "Host: gateway.example",
+        "X-A: 1",
+        "x-a: 2",
+        "B: caf\xe9",
+        "Content-Length: 5",
+    ]
+    assert attempts.all[0].body is body
+    assert attempts.all[0].deadline == 1234.0
+    assert attempts.all[0].on_interim == exchange.send_interim
 
 
-def deadlines_told(attempt: Attempt) -> list[bytes]:
-    lines = attempt.head.split(b"\r\n")
-    return [line.partition(b": ")[2] for line in lines if line.lower().startswith(b"x-left:")]
-
-
-async def test_without_a_limit_per_try_the_head_may_take_as_long_as_the_exchange() -> None:
-    attempt = await send(deadline=NOW + 9)
-    assert (attempt.deadline, attempt.answer_by) == (NOW + 9, NEVER)
-
-
-async def test_an_attempt_ends_at_its_own_limit() -> None:
-    attempt = await send(deadline=NOW + 9, try_timeout=0.5)
-    assert (attempt.deadline, attempt.answer_by) == (NOW + 9, NOW + 0.5)
-
-
-@pytest.mark.parametrize(("limit", "first_byte"), [(0.5, 0.5), (80.0, 60.0)])
-async def test_with_a_streamed_body_the_limit_counts_from_its_end(
-    limit: float, first_byte: float
-) -> None:
-    attempt = await send(try_timeout=limit, body=IterBody(stream()))
-    assert attempt.answer_by == NEVER
-    assert attempt.timeouts.first_byte == first_byte
+@pytest.mark.parametrize("target", ["/a", "/a?", "/a?b=c", "/a??", "*"])
+async def test_an_empty_query_is_not_no_query(attempts: Attempts, target: str) -> None:
+    lines = await send(attempts, make_exchange("GET", target))
+    assert lines[0] == f"GET {target} HTTP/1.1"
 
 
 @pytest.mark.parametrize(
-    ("deadline", "try_timeout", "told"),
+    ("peer", "headers", "settings", "expected"),
     [
-        (None, None, []),
-        (NOW + 1.5, None, [b"1500"]),
-        (None, 0.25, [b"250"]),
-        (NOW + 1.5, 0.25, [b"250"]),
-        (NOW + 0.125, 0.25, [b"125"]),
-        (NOW - 1, None, [b"0"]),
+        (
+            CLIENT,
+            [],
+            {},
+            [
+                "X-Forwarded-For: 192.0.2.1",
+                "X-Forwarded-Proto: http",
+                "X-Forwarded-Host: gateway.example:81",
+                "X-Real-IP: 192.0.2.1",
+                "Via: 1.1 gatewayd",
+            ],
+        ),
+        (
+            BEHIND_PROXY,
+            [
+                ("X-Forwarded-For", "6.6.6.6, 198.51.100.7"),
+                ("X-Forwarded-Host", "shop.example"),
+                ("X-Real-IP", "6.6.6.6"),
+                ("X-Forwarded-Proto", "ftp"),
+                ("Via", "1.0 front"),
+                ("Forwarded", "for=1.2.3.4"),
+            ],
+            {},
+            [
+                "Forwarded: for=1.2.3.4",
+                "X-Forwarded-For: 6.6.6.6, 198.51.100.7, 10.0.0.1",
+                "X-Forwarded-Proto: https",
+                "X-Forwarded-Host: shop.example",
+                "X-Real-IP: 198.51.100.7",
+                "Via: 1.0 front, 1.1 gatewayd",
+            ],
+        ),
+        (
+            CLIENT,
+            [],
+            {"forwarded_headers": "forwarded", "via": ""},
+            ['Forwarded: for=192.0.2.1;host="gateway.example:81";proto=http'],
+        ),
+        (
+            BEHIND_PROXY,
+            [("Forwarded", "for=1.2.3.4"), ("X-Forwarded-For", "1.2.3.4")],
+            {"forwarded_headers": "forwarded", "via": ""},
+            [
+                "X-Forwarded-For: 1.2.3.4",
+                'Forwarded: for=1.2.3.4, for=10.0.0.1;host="gateway.example:81";proto=https',
+            ],
+        ),
+        (
+            Peer("2001:db8::1"),
+            [],
+            {"forwarded_headers": "both", "via": ""},
+            [
+                "X-Forwarded-For: 2001:db8::1",
+                "X-Forwarded-Proto: http",
+                "X-Forwarded-Host: gateway.example:81",
+                "X-Real-IP: 2001:db8::1",
+                'Forwarded: for="[2001:db8::1]";host="gateway.example:81";proto=http',
+            ],
+        ),
+        (CLIENT, [], {"forwarded_headers": "off", "via": "edge"}, ["Via: 1.1 edge"]),
+        (CLIENT, [("Via", "1.0 a")], PLAIN, ["Via: 1.0 a"]),
+        (BEHIND_PROXY, [("X-Forwarded-For", "1.2.3.4")], PLAIN, ["X-Forwarded-For: 1.2.3.4"]),
     ],
 )
-async def test_the_instance_is_told_how_much_time_is_left(
-    deadline: float | None, try_timeout: float | None, told: list[bytes]
+async def test_the_instance_learns_who_the_client_is(
+    attempts: Attempts,
+    peer: Peer,
+    headers: list[tuple[str, str]],
+    settings: Mapping[str, Any],
+    expected: list[str],
 ) -> None:
-    attempt = await send(deadline=deadline, try_timeout=try_timeout, deadline_header="X-Left")
-    assert deadlines_told(attempt) == told
+    exchange = make_exchange(peer=peer, headers=headers, host="gateway.example:81")
+    lines = await send(attempts, exchange, settings)
+    assert lines == ["GET / HTTP/1.1", "Host: gateway.example:81", *expected]
 
 
-async def test_what_the_client_says_of_the_deadline_is_not_passed_on() -> None:
-    attempt = await send(deadline=NOW + 2, deadline_header="X-Left", headers={"x-left": "999999"})
-    assert deadlines_told(attempt) == [b"2000"]
-    attempt = await send(deadline_header="X-Left", headers={"x-left": "999999"})
-    assert deadlines_told(attempt) == []
+async def test_the_version_in_via_is_the_client_s(attempts: Attempts) -> None:
+    exchange = make_exchange()
+    exchange.request.version = (1, 0)
+    assert (await send(attempts, exchange, {}))[-1] == "Via: 1.0 gatewayd"
 
 
-async def test_nothing_is_told_unless_configured() -> None:
-    attempt = await send(deadline=NOW + 2, headers={"X-Left": "999999"})
-    assert deadlines_told(attempt) == [b"999999"]
+async def test_what_is_remembered_of_one_client_is_not_told_of_another(attempts: Attempts) -> None:
+    async with running(Upstream, {"via": ""}) as upstream:
+        for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
+            exchange = make_exchange(peer=address)
+            exchange[INSTANCE], exchange[ROUTE] = make_instance(attempts), make_route()
+            await upstream(exchange, Recorder())
+            assert f"X-Real-IP: {address}\r\n".encode() in attempts.head
 
 
-@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding", "Host", "no token"])
-async def test_a_field_that_frames_or_routes_the_message_cannot_be_named(name: str) -> None:
-    config = f"""
-        filters.upstream.deadline_header = "{name}"
-        services.api.instances = [{{ url = "http://127.0.0.1:1" }}]
-        routes = [{{ name = "all", service = "api" }}]
-    """
-    with pytest.raises(ConfigError, match="deadline_header"):
-        async with in_memory(config):
-            pass
+@pytest.mark.parametrize(
+    ("settings", "rewrite", "host", "expected"),
+    [
+        ({}, None, "shop.example:81", "shop.example:81"),
+        ({"host": "instance"}, None, "shop.example", "origin.test:8080"),
+        ({}, {"host": "other.example"}, "shop.example", "other.example"),
+        ({"host": "instance"}, {"host": "other.example"}, "shop.example", "other.example"),
+        ({"host": "instance"}, {"prefix": "/x"}, "shop.example", "origin.test:8080"),
+        ({}, {"prefix": "/x"}, "shop.example", "shop.example"),
+    ],
+    ids=str,
+)
+async def test_which_host_the_instance_is_asked_for(
+    attempts: Attempts,
+    settings: dict[str, Any],
+    rewrite: dict[str, Any] | None,
+    host: str,
+    expected: str,
+) -> None:
+    route = {} if rewrite is None else {"rewrite": rewrite}
+    exchange = make_exchange(host=host)
+    lines = await send(attempts, exchange, {**PLAIN, **settings}, route)
+    assert lines[1:] == [f"Host: {expected}"]
+
+
+async def test_an_http_1_0_client_without_host_gets_the_instance_s(attempts: Attempts) -> None:
+    exchange = make_exchange()
+    exchange.request.headers = Headers()
+    exchange.request.version = (1, 0)
+    assert (await send(attempts, exchange))[1:] == ["Host: origin.test:8080"]
+
+
+@pytest.mark.parametrize(
+    ("path", "rewrite", "target", "params", "expected"),
+    [
+        ("/api", {"strip_prefix": "/api"}, "/api/a%2Fb?c", {}, "/a%2Fb?c"),
+        ("/old", {"strip_prefix": "/old", "prefix": "/new"}, "/old/x", {}, "/new/x"),
+        ("/u/{name}", {"path": "/users/{name}"}, "/u/x?y=1", {"name": "x"}, "/users/x?y=1"),
+        (
+            "/u/{name}",
+            {"path": "/users/{name}"},
+            "/u/x",
+            {"name": "a b/c?d%e\xe9"},
+            "/users/a%20b%2Fc%3Fd%25e%C3%A9",
+        ),
+    ],
+)
+async def test_the_route_rewrites_the_path(
+    attempts: Attempts,
+    path: str,
+    rewrite: dict[str, Any],
+    target: str,
+    params: dict[str, str],
+    expected: str,
+) -> None:
+    exchange = make_exchange("GET", target)
+    lines = await send(attempts, exchange, route={"path": path, "rewrite": rewrite}, params=params)
+    assert lines[0] == f"GET {expected} HTTP/1.1"
+    assert exchange.request.path == target.partition("?")[0]
+
+
+async def test_a_path_parameter_cannot_end_the_request_line(attempts: Attempts) -> None:
+    route = {"path": "/u/{name}", "rewrite": {"path": "/users/{name}"}}
+    params = {"name": "x HTTP/1.1\r\nX-Evil: 1\r\n\r\n"}
+    try:
+        lines = await send(attempts, make_exchange("GET", "/u/x"), route=route, params=params)
+    except Reject as refusal:
+        assert refusal.status == 400
+        assert not attempts.all
+    else:
+        assert lines[1:] == ["Host: gateway.example"]
+
+
+async def test_another_attempt_starts_from_the_same_request(attempts: Attempts) -> None:
+    headers = [("Via", "1.0 a"), ("X-Forwarded-For", "1.2.3.4")]
+    exchange = make_exchange(peer=BEHIND_PROXY, headers=headers)
+    before = list(exchange.request.headers)
+    first = await send(attempts, exchange, {"host": "instance"})
+    assert await send(attempts, exchange, {"host": "instance"}) == first
+    assert list(exchange.request.headers) == before
+
+
+@pytest.mark.parametrize(
+    ("settings", "asked", "upgrade"),
+    [
+        ({}, "websocket", "websocket"),
+        ({}, "h2c", None),
+        ({}, None, None),
+        ({"upgrades": []}, "websocket", None),
+        ({"upgrades": ["TLS/1.2"]}, "tls/1.2", "tls/1.2"),
+    ],
+    ids=str,
+)
+async def test_only_protocols_that_are_allowed_are_asked_for(
+    attempts: Attempts, settings: dict[str, Any], asked: str | None, upgrade: str | None
+) -> None:
+    exchange = make_exchange()
+    exchange.request.upgrade = asked
+    lines = await send(attempts, exchange, {**PLAIN, **settings})
+    added = [] if upgrade is None else ["Connection: Upgrade", f"Upgrade: {upgrade}"]
+    assert lines[2:] == added
+    assert attempts.all[0].upgrade == upgrade
+
+
+async def test_an_expectation_goes_on_with_a_body_that_is_still_to_come(
+    attempts: Attempts,
+) -> None:
+    exchange = make_exchange("POST", body=stream(length=5))
+    exchange.request.expects_continue = True
+    assert (await send(attempts, exchange))[2:] == ["Content-Length: 5", "Expect: 100-continue"]
+
+
+async def test_the_times_are_the_configuration_s(attempts: Attempts) -> None:
+    await send(attempts, make_exchange(), {
+        "first_byte_timeout": 1, "between_bytes_timeout": 2, "write_timeout": 3,
+        "expect_timeout": 4, "tunnel_idle_timeout": 5,
+    })  # fmt: skip
+    expected = Timeouts(first_byte=1, between_bytes=2, write=3, expect=4, tunnel_idle=5)
+    assert attempts.all[0].timeouts == expected
+
+
+@pytest.mark.parametrize("name", ["two words", "a,b", "caf\xe9", "a\r\nb"])
+def test_via_is_a_token(name: str) -> None:
+    with pytest.raises(ValidationError, match="via"):
+        UpstreamConfig(via=name)
+
+
+@pytest.mark.parametrize(
+    ("method", "left", "goes_on"),
+    [("OPTIONS", "3", "2"), ("OPTIONS", "x", "x"), ("GET", "0", "0")],
+)
+async def test_max_forwards_is_counted_down(
+    attempts: Attempts, method: str, left: str, goes_on: str
+) -> None:
+    exchange = make_exchange(method, headers={"Max-Forwards": left})
+    assert f"Max-Forwards: {goes_on}" in await send(attempts, exchange)
+
+
+async def test_the_last_forwarder_answers_itself(attempts: Attempts) -> None:
+    exchange = make_exchange("OPTIONS", headers={"Max-Forwards": "0"})
+    exchange[INSTANCE], exchange[ROUTE] = make_instance(attempts), make_route()
+    async with running(Upstream) as upstream:
+        assert (await upstream(exchange, Recorder())).status == 204
+    assert not attempts.all

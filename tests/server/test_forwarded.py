@@ -1,0 +1,71 @@
+"""Who the client is behind trusted proxies."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+import pytest
+
+from gatewayd.exchange import Peer
+from gatewayd.server.forwarded import client_of
+
+TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+
+
+def client(**fields: str) -> Peer:
+    index = {name.replace("_", "-").encode(): value.encode() for name, value in fields.items()}
+    return client_of(Peer("10.0.0.1", 4711, "http", trusted=True), index, TRUSTED)
+
+
+@pytest.mark.parametrize(
+    ("chain", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1, 10.0.0.7", "192.0.2.1"),
+        ("6.6.6.6, 192.0.2.1, 10.0.0.7", "192.0.2.1"),
+        ("10.0.0.9, 10.0.0.7", "10.0.0.9"),
+        ("192.0.2.1:1234", "192.0.2.1"),
+        ("[2001:db9::1]:1234", "2001:db9::1"),
+        ("2001:db9::1", "2001:db9::1"),
+        ("192.0.2.1, garbage", "10.0.0.1"),
+        ("192.0.2.1, garbage, 10.0.0.7", "10.0.0.7"),
+        ("", "10.0.0.1"),
+    ],
+)
+def test_the_client_is_the_last_address_that_is_no_proxy(chain: str, address: str) -> None:
+    assert client(x_forwarded_for=chain).address == address
+
+
+@pytest.mark.parametrize(
+    ("value", "address", "scheme"),
+    [
+        ("for=192.0.2.1", "192.0.2.1", "http"),
+        ('for="192.0.2.1:80";proto=https', "192.0.2.1", "https"),
+        ('for=6.6.6.6, for="[2001:db9::1]:4711";proto=HTTPS;by=10.0.0.2', "2001:db9::1", "https"),
+        ("for=_hidden", "10.0.0.1", "http"),
+        ("for=unknown, for=10.0.0.7", "10.0.0.7", "http"),
+    ],
+)
+def test_forwarded_is_read_the_same_way(value: str, address: str, scheme: str) -> None:
+    found = client(forwarded=value)
+    assert (found.address, found.scheme) == (address, scheme)
+
+
+def test_x_forwarded_for_wins_over_forwarded() -> None:
+    found = client(x_forwarded_for="192.0.2.1", forwarded="for=192.0.2.2")
+    assert found.address == "192.0.2.1"
+
+
+@pytest.mark.parametrize(("proto", "scheme"), [("https", "https"), ("HTTP", "http"), ("x", "http")])
+def test_the_scheme_is_one_of_two(proto: str, scheme: str) -> None:
+    assert client(x_forwarded_proto=proto).scheme == scheme
+
+
+def test_the_socket_is_remembered() -> None:
+    found = client(x_forwarded_for="192.0.2.1")
+    assert (found.socket_address, found.port, found.trusted) == ("10.0.0.1", 0, True)
+
+
+def test_without_any_field_the_peer_is_the_client() -> None:
+    peer = Peer("10.0.0.1", 1, trusted=True)
+    assert client_of(peer, {}, TRUSTED) is peer
