@@ -42,7 +42,7 @@ check: $(VENV)/.dev ## Check format, lint and types
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
-	$(PY) -m mypy -p tests.support -p tests.bench -p tests.integration
+	$(PY) -m mypy -p tests.support -p tests.bench -p tests.integration -p tests.faults
 
 .PHONY: format
 format: $(VENV)/.dev ## Format the code, and mend what the linter can
@@ -60,6 +60,14 @@ bench-smoke: $(VENV)/.bench bench-programs ## Run the benchmark for a minute, to
 .PHONY: bench-routing
 bench-routing: $(VENV)/.dev ## Time one route lookup among 10, 1,000 and 10,000 routes
 	$(PY) -m tests.bench.bench_routing
+
+.PHONY: faults
+faults: $(VENV)/.bench ## Show what clients see of each fault of an instance, beside Envoy
+	$(PY) -m tests.faults
+
+.PHONY: conformance
+conformance: $(VENV)/.bench bench-programs ## Write docs/conformance.md: hostile requests beside nginx, HAProxy, Envoy
+	$(PY) -m tests.conformance --write
 
 .PHONY: docs
 docs: $(VENV)/.runtime ## Write docs/configuration.md from the configuration's models
