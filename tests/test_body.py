@@ -293,9 +293,10 @@ class FlowControl(RuleBasedStateMachine):
     def the_source_is_paused_exactly_while_too_much_waits(self) -> None:
         assert self.paused == (len(self.fed) - len(self.read) > HIGH_WATER)
         # Never paused or resumed twice in a row: transports may refuse that.
-        assert self.source.calls == (["pause", "resume"] * len(self.source.calls))[
-            : len(self.source.calls)
-        ]
+        assert (
+            self.source.calls
+            == (["pause", "resume"] * len(self.source.calls))[: len(self.source.calls)]
+        )
 
 
 TestFlowControl = FlowControl.TestCase

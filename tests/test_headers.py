@@ -13,7 +13,9 @@ from gatewayd.headers import CONNECTION_LEVEL, field_name
 ACCEPT = [(b"Accept", b"text/html"), (b"ACCEPT", b"text/plain")]
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:", "a\n", "\x00", "caf\xe9", "\u20ac", '"a"', "a/b"])
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a:", "a\n", "\x00", "caf\xe9", "\u20ac", '"a"', "a/b"]
+)
 def test_a_name_is_a_token(name: str) -> None:
     with pytest.raises(ValueError, match=re.escape(f"not a header field name: {name!r}")):
         field_name(name)

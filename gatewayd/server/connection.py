@@ -222,8 +222,13 @@ class ClientConnection(RequestHandler):
                     response = respond_to(raised, exchange)
             if response.tunnel is not None:
                 await self._run_tunnel(exchange.request, response)
-            elif (waits := self._send(exchange.request, response)) is not None:
-                await waits
+            else:
+                try:
+                    waits = self._send(exchange.request, response)
+                except Exception as unsendable:
+                    waits = await self._send_instead(exchange, response, unsendable)
+                if waits is not None:
+                    await waits
         except BaseException as failure:
             error = failure
             raise
@@ -265,6 +270,15 @@ class ClientConnection(RequestHandler):
             return self._send_stream(head, cast("Body", body), framing)
         self._write(head if framing == NONE else head + body)
         return self._drain() if self._paused else None
+
+    async def _send_instead(
+        self, exchange: Exchange, response: Response, error: Exception
+    ) -> Awaitable[None] | None:
+        """Answer 500 where a filter has made what cannot be sent, such as a status of 999."""
+        if self._head_sent:
+            raise error
+        await response.discard()
+        return self._send(exchange.request, respond_to(error, exchange))
 
     async def _send_stream(self, head: bytes, body: Body, framing: str) -> None:
         try:

@@ -8,7 +8,7 @@ that is none of theirs is the client. Whatever stands further left is the client
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from gatewayd.exchange import Peer
@@ -41,6 +41,8 @@ def client_of(
             ip = ip_address(candidate)
         except ValueError:
             break  # not an address: nothing left of it can be relied on
+        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped  # as proxies write it that listen on a socket for both families
         address = str(ip)
         if not any(ip.version == net.version and ip in net for net in trusted):
             break

@@ -184,20 +184,29 @@ class RequestReader:
     # --- heads -------------------------------------------------------------------------------
 
     def _take_head(self, data: bytes) -> None:
+        arrived = data
         if data.startswith(b"\r\n"):
             data = data[2:]  # RFC 9112 section 2.2: ignore one empty line before a request
         end = data.find(b"\r\n\r\n") + 4
         try:
             if end < 4:  # not found
-                self._keep_incomplete(data)
+                self._check_incomplete(data)
+                self._keep(arrived)
             else:
                 self._inbox = b""
                 self._start_exchange(data[:end] if end < len(data) else data, data[end:])
         except Reject as reject:
             self._refuse(reject)
 
-    def _keep_incomplete(self, data: bytes) -> None:
-        """Keep the beginning of a head; refuse one that can no longer become valid."""
+    def _keep(self, data: bytes) -> None:
+        """Keep the beginning of a head, whose time starts with its first byte."""
+        if not self._inbox:
+            limits = self._generations.current.entry.limits
+            self.expires_at = self._clock() + limits.header_timeout
+        self._inbox = data
+
+    def _check_incomplete(self, data: bytes) -> None:
+        """Refuse the beginning of a head that can no longer become valid."""
         entry = self._generations.current.entry
         limits = entry.limits
         line_end = data.find(b"\n") + 1
@@ -211,9 +220,6 @@ class RequestReader:
             raise Reject(414, "target_too_long", "The request target is too long.")
         elif data and not data[:1].isalpha() and data != b"\r":
             raise malformed("This is not HTTP.")
-        if data and not self._inbox:
-            self.expires_at = self._clock() + limits.header_timeout
-        self._inbox = data
 
     def _start_exchange(self, head: bytes, rest: bytes) -> None:
         """Make an exchange of a complete head, and the first bytes of its body."""

@@ -186,7 +186,9 @@ def test_trailers_that_the_gateway_s_own_fields_forbid_are_dropped() -> None:
 
 
 @given(st.lists(st.binary(max_size=9)), st.data())
-def test_a_length_is_kept_however_the_bytes_arrive(pieces: list[bytes], data: st.DataObject) -> None:
+def test_a_length_is_kept_however_the_bytes_arrive(
+    pieces: list[bytes], data: st.DataObject
+) -> None:
     whole = b"".join(pieces)
     length = data.draw(st.integers(1, len(whole) + 5))
     body = make_body()

@@ -19,7 +19,7 @@ from gatewayd.http1.grammar import (
     [
         (b"GET / HTTP/1.1\r\n", (b"GET", b"/", b"1", b"1")),
         (b"a!#$%&'*+-.^_`|~0 * HTTP/9.0\r\n", (b"a!#$%&'*+-.^_`|~0", b"*", b"9", b"0")),
-        (b"GET /caf\xe9?<\"> HTTP/1.0\r\n", (b"GET", b"/caf\xe9?<\">", b"1", b"0")),
+        (b'GET /caf\xe9?<"> HTTP/1.0\r\n', (b"GET", b'/caf\xe9?<">', b"1", b"0")),
         (b"GET  / HTTP/1.1\r\n", None),
         (b"GET / HTTP/1.1 \r\n", None),
         (b"GET /a b HTTP/1.1\r\n", None),

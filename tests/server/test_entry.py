@@ -159,6 +159,12 @@ def test_what_connection_names_is_removed_but_not_the_host() -> None:
     assert list(fields.headers.raw) == [*HOST, (b"X-Kept", b"1")]
 
 
+def test_what_connection_names_is_removed_in_all_its_spellings_but_no_other() -> None:
+    lines = [(b"X_Hop", b"1"), (b"x_hop", b"1"), (b"X-Hop", b"1")]
+    fields = check((b"Connection", b"x_hop"), *lines)
+    assert list(fields.headers.raw) == [*HOST, (b"X-Hop", b"1")]
+
+
 @pytest.mark.parametrize(
     ("name", "kept"),
     [

@@ -66,9 +66,7 @@ class Authority:
         certificate, private = Path(f"{base}.crt"), Path(f"{base}.key")
         certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))
         encryption = BestAvailableEncryption(password.encode()) if password else NoEncryption()
-        private.write_bytes(
-            key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-        )
+        private.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
         return str(certificate), str(private)
 
     def server_context(self, *names: str) -> ssl.SSLContext:

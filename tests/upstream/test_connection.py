@@ -253,7 +253,9 @@ async def test_interim_responses_are_passed_on_but_not_100(driven: Driven) -> No
     interims = Interims()
     driven.connection.send(make_attempt(on_interim=interims))
     driven.connection.data_received(b"HTTP/1.1 100 Continue\r\nA: b\r\n\r\n")
-    driven.connection.data_received(b"HTTP/1.1 103 E\r\nLink: </a>\r\nConnection: x\r\nX: 1\r\n\r\n")
+    driven.connection.data_received(
+        b"HTTP/1.1 103 E\r\nLink: </a>\r\nConnection: x\r\nX: 1\r\n\r\n"
+    )
     assert interims.all == [(103, [("Link", "</a>")])]
     driven.connection.data_received(b"HTTP/1.1 102 Processing\r\n\r\n")
     assert interims.all[1:] == [(102, [])]

@@ -82,9 +82,7 @@ async def test_a_connection_is_used_again(pools: MakePool, origin: RawOrigin) ->
     assert origin.accepted == 1
 
 
-async def test_the_one_that_was_used_last_is_used_first(
-    pools: MakePool, origin: RawOrigin
-) -> None:
+async def test_the_one_that_was_used_last_is_used_first(pools: MakePool, origin: RawOrigin) -> None:
     pool = pools()
     first, second = sending(pool), sending(pool)
     wires = [await origin.accept(), await origin.accept()]
@@ -258,9 +256,7 @@ async def test_a_repeated_request_may_find_nobody(pools: MakePool, origin: RawOr
     assert pool._open == 0
 
 
-async def test_exchanges_wait_for_a_connection_in_order(
-    pools: MakePool, origin: RawOrigin
-) -> None:
+async def test_exchanges_wait_for_a_connection_in_order(pools: MakePool, origin: RawOrigin) -> None:
     pool = pools(max_connections=1)
     tasks = [sending(pool, make_attempt(target=f"/{number}")) for number in range(4)]
     wire = await origin.accept()
@@ -348,9 +344,7 @@ async def test_the_exchange_s_deadline_counts_while_connecting(
     assert pool._open == 0
 
 
-@pytest.mark.parametrize(
-    "url", ["http://127.0.0.1:1", "http://a..b", f"http://{'a' * 64}"]
-)
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://a..b", f"http://{'a' * 64}"])
 async def test_an_instance_that_cannot_be_reached(pools: MakePool, url: str) -> None:
     pool = pools(url=url)
     with pytest.raises(ConnectFailure) as caught:

@@ -65,9 +65,7 @@ class Opener:
         """Send an upgrade, and let the origin agree."""
         one = Opened()
         one.pool = make_pool(self._sweeper, self._origin.url)
-        response = asyncio.create_task(
-            one.pool.send(make_attempt(upgrade="websocket", **settings))
-        )
+        response = asyncio.create_task(one.pool.send(make_attempt(upgrade="websocket", **settings)))
         one.origin = await self._origin.accept()
         await one.origin.read_head()
         one.origin.send(answer)
@@ -194,9 +192,7 @@ async def test_a_tunnel_that_nobody_runs_is_closed_in_time(
 
 
 @pytest.mark.parametrize("first", ["client", "origin"])
-async def test_a_slow_reader_holds_the_sender_and_loses_nothing(
-    tunnel: Opener, first: str
-) -> None:
+async def test_a_slow_reader_holds_the_sender_and_loses_nothing(tunnel: Opener, first: str) -> None:
     one = await tunnel(receive_buffer=4096)
     slow, fast = one.client, one.origin
     receiving = one.transport

@@ -1,0 +1,362 @@
+"""Requests on one connection, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatewayd import Body, Exchange, Headers, Key, Reject, Response
+from gatewayd.testing import read_body
+from tests.support.raw import until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from tests.server.conftest import Served
+
+    Serve = Callable[..., Awaitable[Served]]
+
+CLOSE = b"Connection: close\r\n"
+NOTE: Key[str] = Key("note")
+
+
+def get(target: str = "/", *fields: bytes, method: str = "GET", version: str = "1.1") -> bytes:
+    """Return a request without a body."""
+    lines = [f"{method} {target} HTTP/{version}".encode(), b"Host: a", *fields, b"", b""]
+    return b"\r\n".join(lines)
+
+
+async def echo(exchange: Exchange) -> Response:
+    """Answer with method, authority, path and fields."""
+    request = exchange.request
+    headers = dict(request.headers)
+    said = [request.method, request.authority, request.path, request.query, headers]
+    return Response(200, body=json.dumps(said).encode())
+
+
+async def test_requests_follow_one_another_on_a_connection(serve: Serve) -> None:
+    served = await serve(echo)
+    wire = await served.connect()
+    for target in ("/a", "/b?c", "/a"):
+        answer = await wire.ask(get(target))
+        assert answer.status == 200
+        assert answer.header("Connection") is None
+        path, mark, query = target.partition("?")
+        assert json.loads(answer.body)[2:4] == [path, query if mark else None]
+    assert served.gateway.server.open_connections == 1
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["at once", "byte by byte"])
+async def test_pipelined_requests_are_answered_in_order(serve: Serve, split: bool) -> None:
+    served = await serve(echo)
+    wire = await served.connect()
+    sent = b"".join(get(f"/{number}") for number in range(5))
+    if split:
+        connection = await served.connection()
+        for byte in sent:
+            connection.data_received(bytes([byte]))
+    else:
+        wire.send(sent)
+    for number in range(5):
+        answer = await wire.read_answer()
+        assert json.loads(answer.body)[2] == f"/{number}"
+
+
+async def test_what_waits_behind_a_request_is_bounded(serve: Serve) -> None:
+    gate = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> Response:
+        await gate.wait()
+        return Response(200, body=exchange.request.path.encode())
+
+    served = await serve(slow)
+    wire = await served.connect()
+    count = 20000
+    sending = asyncio.create_task(
+        wire.send_all(b"".join(get(f"/{number}") for number in range(count)))
+    )
+    reader = (await served.connection())._reader
+    await until(lambda: reader._paused)
+    assert len(reader._inbox) < 65536 + 512 * 1024  # one read of the event loop
+    gate.set()
+    for number in range(count):
+        assert (await wire.read_answer()).body == b"/%d" % number
+    await sending
+
+
+async def test_a_bad_request_does_not_spoil_the_good_one_before_it(serve: Serve) -> None:
+    wire = await (await serve(echo)).connect()
+    wire.send(get("/good") + b"BAD\r\n\r\n" + get("/never"))
+    assert json.loads((await wire.read_answer()).body)[2] == "/good"
+    refusal = await wire.read_answer()
+    assert (refusal.status, refusal.header("Connection")) == (400, "close")
+    assert refusal.header("Content-Type") == "application/problem+json"
+    problem = json.loads(refusal.body)
+    assert problem["code"] == "malformed_request"
+    assert len(problem["request_id"]) == 24
+    assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize(
+    ("request_", "field", "goes_on"),
+    [
+        (get(), None, True),
+        (get("/", b"Connection: keep-alive"), None, True),
+        (get("/", b"Connection: close"), "close", False),
+        (get("/", b"Connection: x, Close"), "close", False),
+        (get(version="1.0"), "close", False),
+        (get("/", b"Connection: Keep-Alive", version="1.0"), "keep-alive", True),
+        (get("/", b"Connection: keep-alive, close", version="1.0"), "close", False),
+    ],
+)
+async def test_who_ends_the_connection(
+    serve: Serve, request_: bytes, field: str | None, goes_on: bool
+) -> None:
+    wire = await (await serve(echo)).connect()
+    answer = await wire.ask(request_)
+    assert answer.header("Connection") == field
+    if goes_on:
+        assert (await wire.ask(request_)).status == 200
+    else:
+        assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize(
+    ("before", "status"), [(b"\r\n", 200), (b"\r\n\r\n", 400), (b"\n", 400), (b" ", 400)]
+)
+async def test_one_empty_line_before_a_request_is_ignored(
+    serve: Serve, before: bytes, status: int
+) -> None:
+    wire = await (await serve(echo)).connect()
+    assert (await wire.ask(before + get())).status == status
+
+
+async def test_fields_that_come_again_belong_to_the_new_request(serve: Serve) -> None:
+    async def leave_a_mark(exchange: Exchange) -> Response:
+        assert "X-Mark" not in exchange.request.headers
+        assert NOTE not in exchange
+        exchange.request.headers.set("X-Mark", "1")
+        exchange[NOTE] = "mine"
+        return await echo(exchange)
+
+    wire = await (await serve(leave_a_mark)).connect()
+    for target, method in (("/a", "GET"), ("/b", "PUT"), ("/a", "GET")):
+        answer = await wire.ask(get(target, b"A: b", method=method))
+        assert json.loads(answer.body)[:3] == [method, "a", target]
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"TRACE / HTTP/1.1", 405),
+        (b"CONNECT a:443 HTTP/1.1", 405),
+        (b"GET /%2e%2e HTTP/1.1", 400),
+        (b"GET / HTTP/1.2", 505),
+        (b"GET * HTTP/1.1", 400),
+        (b"OPTIONS * HTTP/1.1", 404),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1", 414),
+    ],
+)
+async def test_a_line_is_checked_also_where_the_fields_are_known(
+    serve: Serve, line: bytes, status: int
+) -> None:
+    wire = await (await serve(echo)).connect()
+    assert (await wire.ask(get())).status == 200
+    assert (await wire.ask(line + b"\r\nHost: a\r\n\r\n")).status == status
+
+
+async def test_fields_of_a_target_in_absolute_form_are_its_own(serve: Serve) -> None:
+    wire = await (await serve(echo)).connect()
+    for target, host in (("/", "a"), ("http://b:8/", "b:8"), ("/", "a"), ("http://c/", "c")):
+        answer = json.loads((await wire.ask(get(target))).body)
+        assert answer[1] == host
+        assert answer[4] == {"Host": host}
+
+
+async def test_the_known_fields_are_checked_anew_for_another_version(serve: Serve) -> None:
+    wire = await (await serve(echo)).connect()
+    fields = (b"Connection: keep-alive", b"Expect: 100-continue")
+    assert (await wire.ask(get("/", *fields, version="1.0"))).header("Connection") == "keep-alive"
+    assert (await wire.ask(get("/", *fields))).header("Connection") is None
+
+
+async def test_the_known_fields_are_checked_anew_after_a_reload(serve: Serve) -> None:
+    served = await serve(echo)
+    wire = await served.connect()
+    request = get("/", b"X-Tenant: 1")
+    assert json.loads((await wire.ask(request)).body)[4] == {"Host": "a", "X-Tenant": "1"}
+    await served.gateway.adopt(
+        'pipeline.filters = ["answer"]\nserver.identity_headers = ["X-Tenant"]'
+    )
+    assert json.loads((await wire.ask(request)).body)[4] == {"Host": "a"}
+
+
+async def test_a_client_that_has_ended_its_side_gets_its_answers(serve: Serve) -> None:
+    gate = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> Response:
+        await gate.wait()
+        return await echo(exchange)
+
+    served = await serve(slow)
+    wire = await served.connect()
+    wire.send(get("/a") + get("/b"))
+    wire.end()
+    connection = await served.connection()
+    await until(lambda: connection._client_eof)
+    gate.set()
+    for path in ("/a", "/b"):
+        assert json.loads((await wire.read_answer()).body)[2] == path
+    assert await wire.read_to_end() == b""
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", get()[:-1]])
+async def test_a_client_that_ends_without_a_whole_request_gets_none(
+    serve: Serve, sent: bytes
+) -> None:
+    wire = await (await serve(echo)).connect()
+    wire.send(sent)
+    wire.end()
+    assert await wire.read_to_end() == b""
+
+
+async def test_a_client_that_leaves_ends_its_exchange(serve: Serve) -> None:
+    ended: list[tuple[Exchange, BaseException | None]] = []
+    started = asyncio.Event()
+
+    async def wait(exchange: Exchange) -> Response:
+        exchange.on_finish(lambda exchange, error: ended.append((exchange, error)))
+        started.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    served = await serve(wait)
+    wire = await served.connect()
+    wire.send(get())
+    await started.wait()
+    wire.reset()
+    await served.until_closed()
+    ((exchange, error),) = ended
+    assert exchange.request.path == "/"
+    assert isinstance(error, asyncio.CancelledError)
+
+
+async def test_the_end_of_an_exchange_is_told_after_its_response(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    ended: list[BaseException | None] = []
+
+    def fail(*_: Any) -> None:
+        raise ValueError("faulty callback")
+
+    async def answer(exchange: Exchange) -> Response:
+        exchange.on_finish(lambda _, error: ended.append(error))
+        exchange.on_finish(fail)
+        return Response(200)
+
+    wire = await (await serve(answer)).connect()
+    for count in (1, 2):
+        assert (await wire.ask(get())).status == 200
+        await until(lambda count=count: len(ended) == count)
+    assert ended == [None, None]
+    assert len(caplog.records) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code"),
+    [
+        (Reject(403, "denied", headers=[("X-Why", "so")]), 403, "denied"),
+        (ValueError("secret"), 500, "internal_error"),
+    ],
+)
+async def test_a_filter_that_raises_does_not_end_the_connection(
+    serve: Serve, error: Exception, status: int, code: str
+) -> None:
+    async def fail(exchange: Exchange) -> Response:
+        raise error
+
+    wire = await (await serve(fail)).connect()
+    for _ in range(2):
+        answer = await wire.ask(get())
+        assert (answer.status, json.loads(answer.body)["code"]) == (status, code)
+        assert "secret" not in answer.body.decode()
+        assert answer.header("Connection") is None
+
+
+async def test_interim_responses_go_out_before_the_final_one(serve: Serve) -> None:
+    kept: list[Exchange] = []
+
+    async def hint(exchange: Exchange) -> Response:
+        kept.append(exchange)
+        exchange.send_interim(103, Headers.of([("Link", "</style.css>")]))
+        exchange.send_interim(102, Headers())
+        return Response(200, body=b"ok")
+
+    served = await serve(hint)
+    wire = await served.connect()
+    first = await wire.ask(get())
+    assert (first.status, first.fields) == (103, (("Link", "</style.css>"),))
+    assert (await wire.read_answer()).status == 102
+    assert (await wire.read_answer()).status == 200
+    kept[0].send_interim(103, Headers())  # too late
+    assert (await wire.ask(get(version="1.0"))).status == 200
+    assert await wire.read_to_end() == b""
+    kept[0].send_interim(103, Headers())  # nobody is there
+
+
+class Closing(Body):
+    """A body that knows whether it was closed."""
+
+    closed = False
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize("status", [99, 600, 999])
+async def test_a_response_that_cannot_be_sent_is_our_fault(
+    serve: Serve, status: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = Closing()
+
+    async def answer(exchange: Exchange) -> Response:
+        return Response(status, body=body)
+
+    wire = await (await serve(answer)).connect()
+    for _ in range(2):
+        response = await wire.ask(get())
+        assert (response.status, json.loads(response.body)["code"]) == (500, "internal_error")
+    assert body.closed
+    assert len(caplog.records) == 2
+
+
+async def test_what_runs_is_counted(serve: Serve) -> None:
+    gate = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> Response:
+        await gate.wait()
+        return Response(200, body=await read_body(exchange.request))
+
+    served = await serve(slow)
+    wires = [await served.connect() for _ in range(3)]
+    for wire in wires:
+        wire.send(get())
+    server, generation = served.gateway.server, served.gateway.generations.current
+    await until(lambda: server.in_flight == 3)
+    assert (generation.in_flight, server.open_connections) == (3, 3)
+    gate.set()
+    for wire in wires:
+        assert (await wire.read_answer()).status == 200
+    await until(lambda: server.in_flight == 0)
+    assert generation.in_flight == 0
+
+
+async def test_a_repr_says_where_it_is(serve: Serve) -> None:
+    served = await serve(echo)
+    wire = await served.connect()
+    connection = await served.connection()
+    expected = f"<client connection of ('127.0.0.1', {wire.local_port}): head>"
+    assert repr(connection) == expected
