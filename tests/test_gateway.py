@@ -12,7 +12,6 @@ from gatewayd.gateway import KeptState
 from gatewayd.registry import Plugins
 from gatewayd.testing import FakeClock
 
-
 PLUGINS = Plugins()
 
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import time
-
-import pytest
+from typing import TYPE_CHECKING
 
 from gatewayd.http_date import HttpDate
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def test_the_date_is_formatted_once_a_second(monkeypatch: pytest.MonkeyPatch) -> None:

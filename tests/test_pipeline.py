@@ -320,8 +320,10 @@ def test_what_is_provided_before_the_match_counts_after_it() -> None:
 
 def test_a_pipeline_that_ends_with_the_match_does_not_answer() -> None:
     assert issues("match", routes=[route("r")]) == [
-        "pipeline.filters: the pipeline ends with 'match', which does not answer; "
-        "end with 'upstream'"
+        (
+            "pipeline.filters: the pipeline ends with 'match', which does not answer; "
+            "end with 'upstream'"
+        )
     ]
 
 

@@ -246,7 +246,7 @@ async def raw_origin(tls: ssl.SSLContext | None = None) -> AsyncIterator[RawOrig
 async def until(condition: Callable[[], object]) -> None:
     """Let the event loop run until the condition holds."""
     async with asyncio.timeout(SECONDS):
-        while not condition():
+        while not condition():  # noqa: ASYNC110  # of things that tell nobody
             await asyncio.sleep(0.001)
 
 

@@ -36,7 +36,7 @@ CLOSE = b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok"
 
 @pytest.fixture
 async def pools(sweeper: Sweeper, origin: RawOrigin) -> AsyncIterator[MakePool]:
-    """Makes pools of connections to the origin; at the end all connections must be accounted for."""
+    """Makes pools of connections to the origin; at the end every connection is accounted for."""
     made = []
 
     def make(**settings: Any) -> Pool:

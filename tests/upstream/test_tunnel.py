@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from gatewayd import BadResponse, Response
-from gatewayd.upstream.tunnel import Tunnel
 from tests.support.raw import Wire, until
 from tests.support.upstream import make_attempt, make_pool, stream
 
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from gatewayd.testing import FakeClock
     from gatewayd.timers import Sweeper
     from gatewayd.upstream.pool import Pool
+    from gatewayd.upstream.tunnel import Tunnel
     from tests.support.raw import RawOrigin
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\n"
