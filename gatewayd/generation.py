@@ -125,14 +125,15 @@ class Generation:
     async def retire(self) -> None:
         """Wait until the last exchange has ended, then close."""
         self.retiring = True
-        try:
-            if self.in_flight:
-                await self._idle.wait()
-        finally:
-            await self.close()
+        if self.in_flight:
+            await self._idle.wait()
+        await self.close()
 
     async def close(self) -> None:
-        """Close filters, then what they used; failures are logged, the rest is closed anyway."""
+        """Close filters, then what they used; failures are logged, the rest is closed anyway.
+
+        Safe to call twice.
+        """
         await self.pipeline.close()
         for failure in await self.gateway.close():
             logger.error("generation %d: closing failed", self.number, exc_info=failure)
@@ -175,7 +176,7 @@ class Generations:
         self._sweeper = sweeper
         self._kept = KeptState(board)
         self._running: Generation | None = None  # the same, before there is one as well
-        self._retiring: set[asyncio.Task[None]] = set()
+        self._retiring: dict[asyncio.Task[None], Generation] = {}
         self._reloading = asyncio.Lock()
 
     async def adopt(self, loaded: LoadedConfig) -> Generation:
@@ -187,8 +188,7 @@ class Generations:
 
         """
         async with self._reloading:
-            if self.draining:
-                raise GatewayError("the worker is stopping")
+            self._refuse_if_draining()
             old = self._running
             if old is not None:
                 _check_reloadable(old.loaded, loaded)
@@ -200,15 +200,20 @@ class Generations:
             try:
                 fresh.compile()
                 await fresh.start()
+                self._refuse_if_draining()  # since then
             except BaseException:
                 await fresh.close()
                 raise
             self.current = self._running = fresh
             if old is not None:
                 task = asyncio.create_task(old.retire(), name=f"retire generation {old.number}")
-                self._retiring.add(task)
+                self._retiring[task] = old
                 task.add_done_callback(self._retired)
             return fresh
+
+    def _refuse_if_draining(self) -> None:
+        if self.draining:
+            raise GatewayError("the worker is stopping")
 
     def start_draining(self) -> None:
         """Tell whoever asks that this worker should get no more traffic."""
@@ -217,16 +222,19 @@ class Generations:
             self._running.gateway.readiness.draining = True
 
     def _retired(self, task: asyncio.Task[None]) -> None:
-        self._retiring.discard(task)
+        self._retiring.pop(task, None)
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("%s failed", task.get_name(), exc_info=error)
 
     async def close(self) -> None:
         """Close all generations; the exchanges have ended or been broken off before."""
-        retiring = list(self._retiring)
+        self.draining = True
+        retiring = dict(self._retiring)
         for task in retiring:
             task.cancel()
         await asyncio.gather(*retiring, return_exceptions=True)
+        for generation in retiring.values():
+            await generation.close()
         if self._running is not None:
             await self._running.close()
             self._running = None

@@ -328,7 +328,7 @@ def test_a_pipeline_that_ends_with_the_match_does_not_answer() -> None:
 
 
 def test_bad_settings_are_explained_once_however_many_routes_have_them() -> None:
-    config = {"tag": {"text": []}}
+    config: dict[str, Any] = {"tag": {"text": []}}
     routes = [route("a"), route("b"), route("c", tag={"text": "fine", "colour": 1})]
     found = issues("match", "tag", "end", filters=config, routes=routes)
     assert [one.partition(": ")[0] for one in found] == [

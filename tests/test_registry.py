@@ -5,24 +5,24 @@ from importlib.metadata import EntryPoint, entry_points
 
 import pytest
 
-from gatewayd import Filter
+from gatewayd import Filter, FilterConfig
 from gatewayd.registry import PluginError, Plugins, Registry
 
 GROUP = "gatewayd.filters"
 
 
-class Plain(Filter):
+class Plain(Filter[FilterConfig]):
     name = "plain"
 
 
-class Nameless(Filter):
+class Nameless(Filter[FilterConfig]):
     """Has no name."""
 
 
 NOT_A_CLASS = "plain"
 
 
-def registry(**points: str) -> Registry[Filter]:
+def registry(**points: str) -> Registry[Filter[FilterConfig]]:
     return Registry(
         GROUP, Filter, [EntryPoint(name, value, GROUP) for name, value in points.items()]
     )

@@ -83,7 +83,12 @@ async def test_what_is_forgotten_does_not_expire(sweeper: Sweeper) -> None:
 
 async def test_expiring_may_watch_and_forget(sweeper: Sweeper) -> None:
     first, second = Item(0.0), Item(0.0)
-    first.then = lambda: (sweeper.forget(first), sweeper.watch(second))
+
+    def swap() -> None:
+        sweeper.forget(first)
+        sweeper.watch(second)
+
+    first.then = swap
     sweeper.watch(first)
     await until(lambda: second.expired)
     assert len(first.expired) == 1

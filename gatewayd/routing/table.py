@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from gatewayd.routing.route import Route
 
 # Lookups that are remembered, where no route asks for fields or query: 0.2 us instead of 1 to 2.
-# Bounded in number and size, so that a client that never asks twice costs 1 MB at most.
-_MAX_REMEMBERED = 4096
+# Bounded in number and size, so that clients that never ask twice cost 5 MB at most.
+_MAX_REMEMBERED = 16384
 _MAX_REMEMBERED_LENGTH = 128
 _NO_QUERY = Query(None)
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})

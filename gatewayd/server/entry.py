@@ -46,6 +46,8 @@ HTTP_1_0 = (1, 0)
 HTTP_1_1 = (1, 1)
 _VERSIONS = {(b"1", b"0"): HTTP_1_0, (b"1", b"1"): HTTP_1_1}
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
+# As many as there may be routes; with lines of at most 256 bytes (reader.py) 10 MB at worst.
+_REMEMBERED_LINES = 16384
 ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
 
@@ -124,12 +126,23 @@ class Entry:
         self._stripped_trusted = _THIS_HOP | identity
         self.forbidden_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED
         self._trusted = tuple(server.trusted_proxies)
-        self.remembered_line = lru_cache(maxsize=1024)(self.request_line)
+        tls = server.tls
+        self._certificate_required = tls is not None and tls.client_certificates == "required"
+        self.remembered_line = lru_cache(maxsize=_REMEMBERED_LINES)(self.request_line)
 
     def peer(
         self, address: str, port: int, scheme: str, certificate: Mapping[str, object] | None
     ) -> Peer:
-        """Describe the socket's other end."""
+        """Describe the socket's other end.
+
+        Raises:
+            Reject: it has not shown the certificate that is required. The handshake sees to that,
+                but not where it took place, or its session began, before a reload required it.
+
+        """
+        if certificate is None and scheme == "https" and self._certificate_required:
+            detail = "A client certificate is required."
+            raise Reject(403, "client_certificate_required", detail)
         # A socket for both families tells IPv4 peers as ::ffff:a.b.c.d.
         address = address.removeprefix("::ffff:") if "." in address else address
         trusted = False

@@ -47,7 +47,7 @@ CLOSED = "closed"
 # Pipelined bytes that may wait behind the current request; reading is paused above it.
 _MAX_WAITING = 65536
 # Bytes of a request line that is worth remembering.
-_MAX_REMEMBERED = 512
+_MAX_REMEMBERED = 256
 
 
 class Connection(Protocol):

@@ -45,23 +45,24 @@ class TlsContext:
     """
 
     def __init__(self, config: TlsConfig) -> None:
-        self._config = config
-        self._load(config)
         self.context = _context(config, config.certificates[0], 0)
         self.context.sni_callback = self._choose
+        self._load(config)
         self._watcher: asyncio.Task[None] | None = None
 
     def _load(self, config: TlsConfig) -> None:
         stamp = _stamp(config)
         by_name: dict[str, ssl.SSLContext] = {}
-        default = None
+        contexts = []
         for index, certificate in enumerate(config.certificates):
-            context = _context(config, certificate, index)
-            default = default or context
+            contexts.append(_context(config, certificate, index))
             for name in _names(certificate.certificate):
-                by_name.setdefault(name, context)
+                by_name.setdefault(name, contexts[-1])
         self._config, self._stamp = config, stamp
-        self._by_name, self._default = by_name, default
+        self._by_name, self._default = by_name, contexts[0]
+        # These are settled before the client's name is known.
+        self.context.minimum_version = contexts[0].minimum_version
+        self.context.verify_mode = contexts[0].verify_mode
 
     def _choose(
         self, connection: ssl.SSLObject | ssl.SSLSocket, name: str | None, _: ssl.SSLContext
@@ -69,8 +70,7 @@ class TlsContext:
         """Pick the certificate: the exact name, then its wildcard, then the first one."""
         name = (name or "").lower().rstrip(".")
         wildcard = "*." + name.partition(".")[2]
-        chosen = self._by_name.get(name) or self._by_name.get(wildcard) or self._default
-        connection.context = chosen  # type: ignore[assignment]  # a list of at least one
+        connection.context = self._by_name.get(name) or self._by_name.get(wildcard) or self._default
 
     def replace(self, config: TlsConfig) -> None:
         """Serve what another configuration says; raises as the constructor does."""

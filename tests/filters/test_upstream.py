@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import INSTANCE, PARAMS, ROUTE, Exchange, Headers, Peer, Reject, Timeouts
+from gatewayd import INSTANCE, PARAMS, ROUTE, Exchange, Headers, Key, Peer, Reject, Timeouts
 from gatewayd.testing import Recorder, contract, make_exchange, running
 from gatewayd_filters.upstream import Upstream, UpstreamConfig
 from tests.support.routing import make_route
@@ -45,7 +45,7 @@ async def send(
 
 
 async def test_contract(attempts: Attempts) -> None:
-    values = {INSTANCE: make_instance(attempts), ROUTE: make_route()}
+    values: dict[Key[Any], Any] = {INSTANCE: make_instance(attempts), ROUTE: make_route()}
     await contract(Upstream, values=values)
 
 

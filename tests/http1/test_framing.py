@@ -202,9 +202,9 @@ def test_what_the_end_of_the_connection_means() -> None:
     for decoder in (LengthDecoder(make_body(), 1), ChunkedDecoder(make_body())):
         assert not decoder.feed_eof()
     body = make_body()
-    decoder = CloseDecoder(body)
-    assert decoder.feed(b"a") is None
-    assert decoder.feed_eof()
+    closing = CloseDecoder(body)
+    assert closing.feed(b"a") is None
+    assert closing.feed_eof()
     assert body.take_all() == b"a"
 
 

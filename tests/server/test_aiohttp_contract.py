@@ -15,6 +15,8 @@ from aiohttp.base_protocol import BaseProtocol
 from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.web_protocol import RequestHandler
 
+from gatewayd.server.connection import ClientConnection
+
 
 async def never(request: web.BaseRequest) -> web.StreamResponse:
     raise NotImplementedError(repr(request))
@@ -42,6 +44,7 @@ def parser() -> HttpRequestParser:
         ("_force_close", False),
         ("_paused", False),
         ("_keepalive_handle", None),
+        ("peername", None),
         ("transport", None),
     ],
 )
@@ -62,6 +65,50 @@ def test_what_is_overridden_is_there(name: str) -> None:
 )
 def test_what_is_called_is_there(name: str) -> None:
     assert list(inspect.signature(getattr(BaseProtocol, name)).parameters) == ["self"]
+
+
+OVERRIDDEN = {"connection_made", "connection_lost", "data_received", "eof_received", "start",
+              "close", "force_close"}  # fmt: skip
+
+
+def test_no_other_name_of_ours_is_one_of_theirs() -> None:
+    theirs = {name for one in RequestHandler.__mro__[:-1] for name in vars(one)}
+    ours = {name for name in vars(ClientConnection) if not name.startswith("__")}
+    assert ours & theirs == OVERRIDDEN
+    assert not theirs & set(ClientConnection.__slots__)
+
+
+async def test_a_connection_has_no_more_than_its_slots() -> None:
+    assert not hasattr(handler(), "__dict__")
+
+
+async def test_draining_waits_for_the_transport() -> None:
+    one = handler()
+    one.connection_made(Transport())
+    await one._drain_helper()
+    one.pause_writing()
+    draining = asyncio.ensure_future(one._drain_helper())
+    await asyncio.sleep(0)
+    assert one._paused
+    assert not draining.done()
+    one.resume_writing()
+    await draining
+    assert not one._paused
+    one.connection_lost(None)
+
+
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+async def test_draining_ends_with_the_connection(error: Exception | None) -> None:
+    one = handler()
+    one.connection_made(Transport())
+    one.pause_writing()
+    draining = asyncio.ensure_future(one._drain_helper())
+    await asyncio.sleep(0)
+    one.connection_lost(error)
+    (result,) = await asyncio.gather(draining, return_exceptions=True)
+    assert result is None if error is None else isinstance(result, ConnectionError)
+    with pytest.raises(ConnectionError):
+        await one._drain_helper()
 
 
 class Transport(asyncio.Transport):

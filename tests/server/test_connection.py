@@ -258,9 +258,9 @@ async def test_the_end_of_an_exchange_is_told_after_its_response(
         return Response(200)
 
     wire = await (await serve(answer)).connect()
-    for count in (1, 2):
+    for _ in range(2):
         assert (await wire.ask(get())).status == 200
-        await until(lambda count=count: len(ended) == count)
+    await until(lambda: len(ended) == 2)
     assert ended == [None, None]
     assert len(caplog.records) == 2
 

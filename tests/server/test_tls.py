@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import ConfigError
+from gatewayd import ConfigError, Exchange, Response
 from gatewayd.config.schema import TlsConfig
 from gatewayd.server.tls import TlsContext
 from tests.support.certificates import Authority
 from tests.support.in_process import InProcessGateway, serving
+from tests.support.plugins import answering, plugins_with
 from tests.support.raw import Wire
 
 if TYPE_CHECKING:
@@ -27,20 +29,25 @@ def authority(tmp_path: Path) -> Authority:
     return Authority(tmp_path)
 
 
-def sign(authority: Authority, file: str, *names: str, **settings: str) -> dict[str, str]:
+def sign(authority: Authority, file: str, *names: str, **settings: Any) -> dict[str, str]:
     """Return certificate and key for these names as ``gateway.toml`` names them."""
     common_name = names[0] if names else "nobody"
     paths = authority.issue(*names, file=file, common_name=common_name, **settings)
     return dict(zip(("certificate", "key"), paths, strict=True))
 
 
-def config(*certificates: dict[str, str], extra: str = "") -> str:
+DEFAULT_FILTERS = ["ops", "route_match", "balancer", "upstream"]
+
+
+def config(
+    *certificates: dict[str, str], extra: str = "", filters: list[str] = DEFAULT_FILTERS
+) -> str:
     listed = ", ".join(
         f'{{ certificate = "{one["certificate"]}", key = "{one["key"]}" }}' for one in certificates
     )
     return f"""
 [pipeline]
-filters = ["ops", "route_match", "balancer", "upstream"]
+filters = {filters}
 [server.tls]
 certificates = [{listed}]
 {extra}
@@ -50,12 +57,19 @@ certificates = [{listed}]
 async def served_name(gateway: InProcessGateway, context: ssl.SSLContext, name: str) -> str:
     """Return the common name of the certificate that a client gets who asks for a name."""
     wire = await Wire.connect(gateway.port, ssl=context, server_hostname=name)
-    certificate = wire.tls.getpeercert()
-    assert certificate is not None
-    answer = await wire.ask(HEALTH)
-    assert answer.status == 200
-    wire.close()
-    return dict(pair for (pair,) in certificate["subject"])["commonName"]
+    try:
+        certificate = wire.tls.getpeercert()
+        assert certificate is not None
+        assert (await wire.ask(HEALTH)).status == 200
+    finally:
+        wire.close()
+    return common_name(certificate)
+
+
+def common_name(certificate: Any) -> str:
+    """Return the subject of a certificate, as ``ssl`` describes it."""
+    ((_, name),) = certificate["subject"][0]
+    return str(name)
 
 
 @pytest.fixture
@@ -147,17 +161,10 @@ async def test_a_required_client_certificate_is_required(
     authority: Authority, tmp_path: Path
 ) -> None:
     own = sign(authority, "server", "gateway.test")
-    extra = f'client_ca = "{authority.file}"\nclient_certificates = "required"'
-    async with serving(config(own, extra=extra), tmp_path) as gateway:
+    async with serving(config(own, extra=demand(authority, "required")), tmp_path) as gateway:
         client = authority.client_context(authority.issue("client.test"))
         assert await served_name(gateway, client, "gateway.test") == "gateway.test"
-        anonymous = await Wire.connect(
-            gateway.port, ssl=authority.client_context(), server_hostname="gateway.test"
-        )
-        # In TLS 1.3 the client learns of the refusal with the first answer, or of the end only.
-        with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
-            await anonymous.ask(HEALTH)
-        anonymous.close()
+        await refused(gateway, authority.client_context())
 
 
 async def test_tls_1_2_is_the_oldest_that_is_spoken(authority: Authority, tmp_path: Path) -> None:
@@ -168,3 +175,215 @@ async def test_tls_1_2_is_the_oldest_that_is_spoken(authority: Authority, tmp_pa
         assert await served_name(gateway, context, "gateway.test") == "gateway.test"
         assert gateway.server._tls is not None
         assert gateway.server._tls.context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+@pytest.mark.parametrize(
+    ("asked", "served"),
+    [
+        ("a.wild.test", "first.test"),
+        ("exact.wild.test", "second.test"),
+        ("wild.test", "first.test"),
+        ("a.b.wild.test", "first.test"),
+        ("127.0.0.1", "first.test"),
+    ],
+)
+async def test_an_exact_name_goes_before_a_wildcard_of_one_label(
+    authority: Authority, tmp_path: Path, asked: str, served: str
+) -> None:
+    first = sign(authority, "first", "first.test", "*.wild.test")
+    second = sign(authority, "second", "second.test", "exact.wild.test")
+    context = authority.client_context()
+    context.check_hostname = False
+    async with serving(config(first, second), tmp_path) as gateway:
+        assert await served_name(gateway, context, asked) == served
+
+
+async def test_a_certificate_without_names_can_be_the_first_one(
+    authority: Authority, tmp_path: Path
+) -> None:
+    context = authority.client_context()
+    context.check_hostname = False
+    async with serving(config(sign(authority, "nameless")), tmp_path) as gateway:
+        assert await served_name(gateway, context, "any.test") == "nobody"
+
+
+async def test_the_scheme_is_https(authority: Authority, tmp_path: Path) -> None:
+    schemes = []
+
+    async def answer(exchange: Exchange) -> Response:
+        schemes.append(exchange.request.peer.scheme)
+        return Response(200)
+
+    plugins = plugins_with(answering(answer))
+    text = config(sign(authority, "one", "gateway.test"), filters=["answer"])
+    async with serving(text, tmp_path, plugins) as gateway:
+        await served_name(gateway, authority.client_context(), "gateway.test")
+    assert schemes == ["https"]
+
+
+@pytest.mark.parametrize("mode", ["optional", "required", "off"])
+async def test_filters_learn_who_the_client_is(
+    authority: Authority, tmp_path: Path, mode: str
+) -> None:
+    shown: list[Any] = []
+
+    async def answer(exchange: Exchange) -> Response:
+        shown.append(exchange.request.peer.certificate)
+        return Response(200)
+
+    extra = "" if mode == "off" else demand(authority, mode)
+    text = config(sign(authority, "one", "gateway.test"), extra=extra, filters=["answer"])
+    client = authority.issue("client.test", common_name="the client")
+    async with serving(text, tmp_path, plugins_with(answering(answer))) as gateway:
+        await served_name(gateway, authority.client_context(client), "gateway.test")
+        if mode != "required":
+            await served_name(gateway, authority.client_context(), "gateway.test")
+    names = [one and common_name(one) for one in shown]
+    known = None if mode == "off" else "the client"
+    assert names == [known] if mode == "required" else [known, None]
+
+
+async def test_a_certificate_of_another_authority_is_refused_also_where_it_is_optional(
+    authority: Authority, tmp_path: Path
+) -> None:
+    other = Authority(tmp_path, "Somebody Else").issue("client.test")
+    text = config(sign(authority, "one", "gateway.test"), extra=demand(authority, "optional"))
+    async with serving(text, tmp_path) as gateway:
+        await refused(gateway, authority.client_context(other))
+
+
+async def test_a_reload_can_demand_client_certificates(
+    authority: Authority, tmp_path: Path
+) -> None:
+    own = sign(authority, "one", "gateway.test")
+    async with serving(config(own), tmp_path) as gateway:
+        assert await served_name(gateway, authority.client_context(), "gateway.test")
+        generation = await gateway.adopt(config(own, extra=demand(authority, "required")))
+        tls = generation.loaded.config.server.tls
+        assert tls is not None
+        gateway.server.reload_tls(tls)
+        await refused(gateway, authority.client_context())
+        client = authority.client_context(authority.issue("client.test"))
+        assert await served_name(gateway, client, "gateway.test")
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["open", "resumed"])
+async def test_what_was_agreed_before_a_reload_is_no_way_around_a_certificate(
+    authority: Authority, tmp_path: Path, resumed: bool
+) -> None:
+    own = sign(authority, "one", "gateway.test")
+    async with serving(config(own), tmp_path) as gateway:
+        client = Blocking(gateway.port, authority.client_context())
+        assert await asyncio.to_thread(client.status) == 200
+        generation = await gateway.adopt(config(own, extra=demand(authority, "required")))
+        tls = generation.loaded.config.server.tls
+        assert tls is not None
+        gateway.server.reload_tls(tls)
+        if resumed:
+            assert await asyncio.to_thread(client.resume)
+        assert await asyncio.to_thread(client.status) == 403
+        client.close()
+
+
+class Blocking:
+    """A client of the standard library, which can resume a session."""
+
+    def __init__(self, port: int, context: ssl.SSLContext) -> None:
+        self._port = port
+        self._context = context
+        self._socket: ssl.SSLSocket | None = None
+
+    def _connect(self, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+        plain = socket.create_connection(("127.0.0.1", self._port), timeout=10)
+        return self._context.wrap_socket(plain, server_hostname="gateway.test", session=session)
+
+    def status(self) -> int:
+        if self._socket is None:
+            self._socket = self._connect()
+        self._socket.sendall(HEALTH.replace(b"close", b"keep-alive"))
+        return int(self._socket.recv(65536).split(b" ")[1])
+
+    def resume(self) -> bool:
+        """Connect again with the session of the first connection; return whether that works."""
+        assert self._socket is not None
+        session = self._socket.session
+        self._socket.close()
+        self._socket = self._connect(session)
+        return bool(self._socket.session_reused)
+
+    def close(self) -> None:
+        assert self._socket is not None
+        self._socket.close()
+
+
+async def test_a_reload_can_stop_demanding_client_certificates(
+    authority: Authority, tmp_path: Path
+) -> None:
+    own = sign(authority, "one", "gateway.test")
+    async with serving(config(own, extra=demand(authority, "required")), tmp_path) as gateway:
+        generation = await gateway.adopt(config(own))
+        tls = generation.loaded.config.server.tls
+        assert tls is not None
+        gateway.server.reload_tls(tls)
+        assert await served_name(gateway, authority.client_context(), "gateway.test")
+
+
+async def test_a_reload_can_raise_the_oldest_version(authority: Authority, tmp_path: Path) -> None:
+    own = sign(authority, "one", "gateway.test")
+    old = authority.client_context()
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with serving(config(own), tmp_path) as gateway:
+        assert await served_name(gateway, old, "gateway.test")
+        generation = await gateway.adopt(config(own, extra='minimum_version = "1.3"'))
+        tls = generation.loaded.config.server.tls
+        assert tls is not None
+        gateway.server.reload_tls(tls)
+        await refused(gateway, old)
+        assert await served_name(gateway, authority.client_context(), "gateway.test")
+
+
+async def test_a_reload_with_a_certificate_that_cannot_be_loaded_changes_nothing(
+    authority: Authority, tmp_path: Path
+) -> None:
+    own = sign(authority, "one", "gateway.test")
+    async with serving(config(own), tmp_path) as gateway:
+        broken = TlsConfig.model_validate({
+            "certificates": [own | {"key": "/nowhere.key"}],
+            "client_ca": str(authority.file),
+            "client_certificates": "required",
+        })  # fmt: skip
+        with pytest.raises(ConfigError):
+            gateway.server.reload_tls(broken)
+        assert await served_name(gateway, authority.client_context(), "gateway.test")
+
+
+@pytest.mark.parametrize("settings", [{"password": "secret"}, {"alternatives": b"\x00nonsense"}])
+def test_files_that_cannot_be_used_are_named(
+    authority: Authority, settings: dict[str, Any]
+) -> None:
+    certificate = sign(authority, "one", **settings)
+    model = TlsConfig.model_validate({"certificates": [certificate]})
+    with pytest.raises(ConfigError, match=r"server\.tls\.certificates\[0\]"):
+        TlsContext(model)
+
+
+async def test_a_client_that_speaks_no_tls_is_turned_away(
+    authority: Authority, tmp_path: Path
+) -> None:
+    async with serving(config(sign(authority, "one", "gateway.test")), tmp_path) as gateway:
+        wire = await Wire.connect(gateway.port)
+        wire.send(HEALTH)
+        assert not (await wire.read_to_end()).startswith(b"HTTP/")
+        wire.close()
+        assert await served_name(gateway, authority.client_context(), "gateway.test")
+
+
+async def refused(gateway: InProcessGateway, context: ssl.SSLContext) -> None:
+    """Check that a client gets no answer."""
+    # In TLS 1.3 the client learns of the refusal with the first answer, or of the end only.
+    with pytest.raises((ssl.SSLError, ConnectionError, asyncio.IncompleteReadError)):
+        await served_name(gateway, context, "gateway.test")
+
+
+def demand(authority: Authority, mode: str) -> str:
+    return f'client_ca = "{authority.file}"\nclient_certificates = "{mode}"'

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
     NoEncryption,
     PrivateFormat,
 )
-from cryptography.x509.oid import NameOID
+from cryptography.x509.oid import ExtensionOID, NameOID
 
 
 class Authority:
@@ -42,7 +42,12 @@ class Authority:
         self.file.write_bytes(_pem(certificate.sign(self._key, hashes.SHA256())))
 
     def issue(
-        self, *names: str, file: str = "", password: str = "", common_name: str = "test"
+        self,
+        *names: str,
+        file: str = "",
+        password: str = "",
+        common_name: str = "test",
+        alternatives: bytes = b"",
     ) -> tuple[str, str]:
         """Sign a certificate.
 
@@ -51,6 +56,7 @@ class Authority:
             file: Name of its files, without suffix; the first name where absent.
             password: Password of the key, if it has one.
             common_name: Its subject.
+            alternatives: Bytes that stand where the encoded names should.
 
         Returns:
             The paths of certificate and key.
@@ -59,9 +65,13 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         builder = _builder(subject, self._name, key)
-        if names:
-            alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
-            builder = builder.add_extension(alternatives, critical=False)
+        if alternatives:
+            oid = ExtensionOID.SUBJECT_ALTERNATIVE_NAME
+            raw = x509.UnrecognizedExtension(oid, alternatives)
+            builder = builder.add_extension(raw, critical=False)
+        elif names:
+            listed = x509.SubjectAlternativeName([_general(name) for name in names])
+            builder = builder.add_extension(listed, critical=False)
         base = self._folder / (file or names[0].replace("*", "_"))
         certificate, private = Path(f"{base}.crt"), Path(f"{base}.key")
         certificate.write_bytes(_pem(builder.sign(self._key, hashes.SHA256())))

@@ -46,7 +46,8 @@ async def pools(sweeper: Sweeper, origin: RawOrigin) -> AsyncIterator[MakePool]:
     yield make
     for pool in made:
         pool.close()
-        await until(lambda pool=pool: pool._open == 0)
+    await until(lambda: not any(pool._open for pool in made))
+    for pool in made:
         assert not pool._idle
         assert not pool._waiters
     assert len(sweeper) == 0
@@ -505,7 +506,12 @@ async def test_a_connection_that_came_too_late_and_died_is_not_kept(
     pool = pools(max_connections=1)
     first, second = sending(pool), sending(pool)
     wire = await origin.accept()
-    after_giving_back(pool, lambda connection: (second.cancel(), connection.close()))
+
+    def cancel_and_lose(connection: UpstreamConnection) -> None:
+        second.cancel()
+        connection.close()
+
+    after_giving_back(pool, cancel_and_lose)
     await answered(wire)
     assert (await first).status == 200
     await asyncio.wait([second])

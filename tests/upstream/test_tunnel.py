@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -61,7 +61,7 @@ class Opener:
         self.wires.append(wire)
         return wire, await self.transports.get()
 
-    async def switch(self, answer: bytes = SWITCH, **settings: float) -> tuple[Opened, Response]:
+    async def switch(self, answer: bytes = SWITCH, **settings: Any) -> tuple[Opened, Response]:
         """Send an upgrade, and let the origin agree."""
         one = Opened()
         one.pool = make_pool(self._sweeper, self._origin.url)
@@ -271,7 +271,12 @@ async def test_the_end_is_told_once(tunnel: Opener) -> None:
     one = await tunnel()
     on_end = one.tunnel._on_end
     assert on_end is not None
-    one.tunnel._on_end = lambda: (ended.append(None), on_end())  # type: ignore[assignment, return-value]
+
+    def count() -> None:
+        ended.append(None)
+        on_end()
+
+    one.tunnel._on_end = count
     one.tunnel.close()
     one.tunnel.close()
     await one.running
