@@ -61,6 +61,10 @@ bench-smoke: $(VENV)/.bench bench-programs ## Run the benchmark for a minute, to
 bench-routing: $(VENV)/.dev ## Time one route lookup among 10, 1,000 and 10,000 routes
 	$(PY) -m tests.bench.bench_routing
 
+.PHONY: bench-balancers
+bench-balancers: $(VENV)/.dev ## Time one pick of each balancer among 10 and 1,000 instances
+	$(PY) -m tests.bench.bench_balancers
+
 .PHONY: faults
 faults: $(VENV)/.bench ## Show what clients see of each fault of an instance, beside Envoy
 	$(PY) -m tests.faults

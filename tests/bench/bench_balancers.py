@@ -1,7 +1,7 @@
 """Time of one pick with 10 and with 1,000 instances, for every strategy.
 
-Run it alone on a core: ``python tests/bench/bench_balancers.py``. It prints microseconds, best of
-several; a pick is meant to stay below 2 us at 10 instances and below 10 us at 1,000.
+``make bench-balancers`` runs it, best with nothing else on the core. It prints microseconds, best
+of several; a pick is meant to stay below 2 us at 10 instances and below 10 us at 1,000.
 """
 
 from __future__ import annotations

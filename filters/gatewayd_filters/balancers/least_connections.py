@@ -16,6 +16,8 @@ _COMPARED = 16
 """Instances that are compared for one pick. Already two random ones are nearly as good as all
 (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001)."""
 
+_INFINITE = float("inf")
+
 
 class LeastConnections(Balancer):
     """Picks the instance with the fewest exchanges for its weight; ties by chance and weight.
@@ -30,13 +32,15 @@ class LeastConnections(Balancer):
         """See :meth:`gatewayd.Balancer.pick`."""
         if len(instances) > _COMPARED:
             instances = _stretch(instances)
-        best, least, tied = instances[0], float("inf"), 0
+        best, least, tied = instances[0], _INFINITE, 0
         for instance in instances:
             weight = instance.weight
             load = instance.pool.active / weight  # as instance.active, a call less
+            if load > least:
+                continue
             if load < least:
                 best, least, tied = instance, load, weight
-            elif load == least:
+            else:
                 tied += weight
                 if random() * tied < weight:  # noqa: S311  # spreads load
                     best = instance
