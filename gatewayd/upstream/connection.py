@@ -406,12 +406,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _arm(self, seconds: float) -> None:
         """Set the deadline of the current phase; the exchange's own deadline always holds."""
-        end = self._clock() + seconds if seconds != NEVER else NEVER
+        end = self._clock() + seconds
         attempt = self._attempt
-        if attempt is not None:
-            end = min(end, attempt.deadline)
-            if self.state == HEAD:
-                end = min(end, attempt.answer_by)
+        if attempt is not None:  # compared one by one: min() is 0.1 us, and this is every request's
+            if attempt.deadline < end:
+                end = attempt.deadline
+            if attempt.answer_by < end and self.state == HEAD:
+                end = attempt.answer_by
         self.expires_at = end
 
     def expire(self, now: float) -> None:

@@ -71,6 +71,7 @@ class Pool:
         self._tls = tls if parts.scheme == "https" else None
         self._server_name = (config.tls.server_name or self._host) if self._tls else None
         self.heads = HeadCache()
+        self._idle_timeout = config.idle_timeout
         self._idle: list[UpstreamConnection] = []
         self._open = 0  # connections that exist or are being made
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()
@@ -188,7 +189,7 @@ class Pool:
         if self._closed:
             connection.close()
         elif not self._waiters or not self._hand_over(connection):
-            connection.expires_at = self.sweeper.clock() + self.config.idle_timeout
+            connection.expires_at = self.sweeper.clock() + self._idle_timeout
             self._idle.append(connection)
 
     def drop(self, connection: UpstreamConnection) -> None:

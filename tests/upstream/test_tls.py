@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,7 +111,7 @@ async def test_the_instance_learns_the_name_and_the_gateway_s_certificate(
 ) -> None:
     context = authority.server_context("origin.test")
     context.load_verify_locations(authority.file)
-    context.verify_mode = context.verify_mode.CERT_REQUIRED
+    context.verify_mode = ssl.CERT_REQUIRED
     names: list[str | None] = []
     context.sni_callback = lambda _, name, __: names.append(name)
     certificate, key = authority.issue("gateway.test", common_name="the gateway")
