@@ -79,7 +79,7 @@ docs: $(VENV)/.runtime ## Write docs/configuration.md from the configuration's m
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and what was built
-	rm -rf $(VENV) .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .venv-system .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: test-programs bench-programs
