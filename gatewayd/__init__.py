@@ -5,6 +5,8 @@ Read :mod:`gatewayd.filter`, :mod:`gatewayd.exchange` and :mod:`gatewayd.pipelin
 """
 
 from gatewayd._version import __version__
+from gatewayd.audit import Audit, AuditEvent
+from gatewayd.authentication import AuthMethod, AuthUnavailable, InvalidCredential
 from gatewayd.body import Body, IterBody, NoBody
 from gatewayd.config.types import HeaderName, Network, Seconds, StatusPattern, status_codes
 from gatewayd.errors import (
@@ -24,9 +26,11 @@ from gatewayd.errors import (
 )
 from gatewayd.events import Events
 from gatewayd.exchange import (
+    AUTH_REQUIRED,
     INSTANCE,
     PARAMS,
     PREFLIGHT,
+    PRINCIPAL,
     ROUTE,
     SERVICE,
     TRIED,
@@ -40,6 +44,8 @@ from gatewayd.exchange import (
 from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
+from gatewayd.principal import Principal
+from gatewayd.redis.link import Redis
 from gatewayd.resilience.backoff import Backoff
 from gatewayd.resilience.breaker import Breaker, BreakerChange
 from gatewayd.resilience.breaker_state import BreakerPolicy, BreakerState
@@ -52,16 +58,24 @@ from gatewayd.services.discovery import Discovery, DiscoveryConfig, InstanceSpec
 from gatewayd.services.health import HealthChange
 from gatewayd.services.instance import Instance
 from gatewayd.services.service import Service
+from gatewayd.store.store import Store
+from gatewayd.telemetry.metrics import Cell, Family, Histogram, Metrics
 from gatewayd.upstream.connection import Timeouts
 
 __all__ = [
+    "AUTH_REQUIRED",
     "INSTANCE",
     "PARAMS",
     "PREFLIGHT",
+    "PRINCIPAL",
     "ROUTE",
     "SERVICE",
     "TRIED",
     "TRY_TIMEOUT",
+    "Audit",
+    "AuditEvent",
+    "AuthMethod",
+    "AuthUnavailable",
     "Backoff",
     "BadResponse",
     "Balancer",
@@ -71,6 +85,7 @@ __all__ = [
     "BreakerOpen",
     "BreakerPolicy",
     "BreakerState",
+    "Cell",
     "ConfigError",
     "ConfigIssue",
     "ConnectFailure",
@@ -79,6 +94,7 @@ __all__ = [
     "DiscoveryConfig",
     "Events",
     "Exchange",
+    "Family",
     "Filter",
     "FilterConfig",
     "Forward",
@@ -87,17 +103,22 @@ __all__ = [
     "HeaderName",
     "Headers",
     "HealthChange",
+    "Histogram",
     "Instance",
     "InstanceSpec",
+    "InvalidCredential",
     "IterBody",
     "Key",
     "Match",
+    "Metrics",
     "Network",
     "NoBody",
     "NoInstance",
     "Peer",
     "PoolExhausted",
+    "Principal",
     "Readiness",
+    "Redis",
     "Reject",
     "Request",
     "Response",
@@ -108,6 +129,7 @@ __all__ = [
     "Seconds",
     "Service",
     "StatusPattern",
+    "Store",
     "StrategyConfig",
     "Timeouts",
     "UpstreamError",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatewayd.body import Body
+    from gatewayd.principal import Principal
     from gatewayd.routing.route import Route
     from gatewayd.services.instance import Instance
     from gatewayd.services.service import Service
@@ -60,6 +61,14 @@ TRIED: Key[list[Instance]] = Key("tried")
 
 TRY_TIMEOUT: Key[float] = Key("try_timeout")
 """Seconds that one attempt may take until its response head is there; set by ``retry``."""
+
+PRINCIPAL: Key[Principal] = Key("principal")
+"""Who the caller is; set by ``auth`` where a credential was verified. Absent for anonymous callers,
+who come only as far as routes that are open to everybody."""
+
+AUTH_REQUIRED: Key[bool] = Key("auth_required")
+"""What the route itself says of authentication; set by ``auth``. ``True``: any authenticated caller
+may use it; ``False``: everybody may; absent where the route says nothing."""
 
 PREFLIGHT: Key[bool] = Key("preflight")
 """Set by ``route_match`` on a CORS preflight that was matched by the method it asks about. Such an

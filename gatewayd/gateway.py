@@ -6,15 +6,19 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from gatewayd.audit import Audit
 from gatewayd.events import Events
+from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from gatewayd.process.board import Board
+    from gatewayd.redis.link import Redis
     from gatewayd.registry import Plugins
     from gatewayd.routing.table import RouteTable
     from gatewayd.services.service import Service
+    from gatewayd.store.store import Store
     from gatewayd.timers import Clock
 
 T = TypeVar("T")
@@ -71,12 +75,14 @@ class KeptState:
     Attributes:
         board: The same.
         events: Who wants to know of what changes in such state.
+        metrics: What this worker counts.
 
     """
 
     def __init__(self, board: Board | None = None) -> None:
         self.board = board
         self.events = Events()
+        self.metrics = Metrics()
         self._kept: dict[Hashable, _Kept[Any]] = {}
 
     def acquire(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -112,6 +118,10 @@ class Gateway:
         plugins: The installed plugins.
         readiness: Where a filter registers what it depends on.
         events: Where a filter hears of changes of state, and tells of its own.
+        metrics: Where a filter counts.
+        audit: Where a filter tells of what has to be accounted for.
+        store: The SQL database. A filter that uses it awaits its ``start`` first.
+        redis: The connection to Redis, ``None`` where none is configured; ``start`` as well.
 
     """
 
@@ -124,6 +134,9 @@ class Gateway:
         plugins: Plugins,
         kept: KeptState,
         readiness: Readiness,
+        audit: Audit | None = None,
+        store: Store | None = None,
+        redis: Redis | None = None,
     ) -> None:
         self.clock = clock
         self.log = logger
@@ -132,6 +145,10 @@ class Gateway:
         self.plugins = plugins
         self.readiness = readiness
         self.events = kept.events
+        self.metrics = kept.metrics
+        self.audit = audit or Audit()
+        self.store = store
+        self.redis = redis
         self._kept = kept
         self._keys: list[Hashable] = []
 

@@ -13,14 +13,17 @@ import itertools
 import logging
 from typing import TYPE_CHECKING
 
+from gatewayd.audit import Audit
 from gatewayd.config.load import issues_from_validation_error, locate
 from gatewayd.errors import ConfigError, ConfigIssue, GatewayError
 from gatewayd.gateway import Gateway, KeptState, Readiness
 from gatewayd.pipeline import Pipeline
+from gatewayd.redis.link import Redis
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
 from gatewayd.server.entry import Entry
 from gatewayd.services.table import build_services
+from gatewayd.store.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,11 +82,25 @@ class Generation:
                 kept=kept,
                 readiness=Readiness(),
             )
+            self._connect()
             self.pipeline = Pipeline(loaded.config, self.gateway)
         except ConfigError as error:
             raise ConfigError(locate(error.issues, loaded)) from error
         self._kept = kept
         self._sweeper = sweeper
+
+    def _connect(self) -> None:
+        """Give filters the store, Redis and the audit trail; nothing is opened before it is used.
+
+        They outlive the generation where their settings stay the same.
+        """
+        config, keep = self.loaded.config, self.gateway.keep
+        store = keep(("store", config.store.model_dump_json()), lambda: Store(config.store))
+        self.gateway.store = store
+        if (settings := config.redis) is not None:
+            key = ("redis", settings.model_dump_json())
+            self.gateway.redis = keep(key, lambda: Redis(settings))
+        self.gateway.audit = keep(("audit",), Audit)
 
     def compile(self) -> None:
         """Make the services and the pipeline's chains; nothing is started.

@@ -12,6 +12,7 @@ from gatewayd.errors import GatewayError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from gatewayd.authentication import AuthMethod
     from gatewayd.filter import Filter, FilterConfig
     from gatewayd.services.balancer import Balancer
     from gatewayd.services.discovery import Discovery
@@ -108,8 +109,10 @@ class Plugins:
         filters: Registry[Filter[FilterConfig]] | None = None,
         discovery: Registry[Discovery] | None = None,
         balancers: Registry[Balancer] | None = None,
+        authentication: Registry[AuthMethod[FilterConfig]] | None = None,
     ) -> None:
         # Imported here: these modules use the registry's callers, not the registry.
+        from gatewayd.authentication import AuthMethod
         from gatewayd.filter import Filter
         from gatewayd.services.balancer import Balancer
         from gatewayd.services.discovery import Discovery
@@ -117,3 +120,4 @@ class Plugins:
         self.filters = filters or Registry("gatewayd.filters", Filter)
         self.discovery = discovery or Registry("gatewayd.discovery", Discovery)
         self.balancers = balancers or Registry("gatewayd.balancers", Balancer)
+        self.authentication = authentication or Registry("gatewayd.authentication", AuthMethod)

@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gatewayd.authentication import AuthMethod
 from gatewayd.config.json_schema import Schema, describe, json_schema
 from gatewayd.config.schema import GatewayConfig
 from gatewayd.filter import Filter
@@ -73,6 +74,7 @@ def built_in_plugins() -> Plugins:
         Registry("gatewayd.filters", Filter, own("gatewayd.filters")),
         Registry("gatewayd.discovery", Discovery, own("gatewayd.discovery")),
         Registry("gatewayd.balancers", Balancer, own("gatewayd.balancers")),
+        Registry("gatewayd.authentication", AuthMethod, own("gatewayd.authentication")),
     )
 
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
-from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # noqa: TC001  # for pydantic
+from gatewayd.admin.settings import AdminConfig
+from gatewayd.config.model import Model
+from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # for pydantic
+from gatewayd.redis.settings import RedisConfig
+from gatewayd.store.settings import StoreConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
-
-
-class Model(BaseModel):
-    """Base of all configuration models: immutable, unknown keys refused, docstrings described."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
-    )
 
 
 class CertificateConfig(Model):
@@ -331,8 +327,14 @@ class GatewayConfig(Model):
 
     server: ServerConfig = ServerConfig()
     """The public listener and its limits."""
+    admin: AdminConfig | None = None
+    """The admin API; none where absent."""
     routing: RoutingConfig = RoutingConfig()
     """Path normalisation."""
+    store: StoreConfig = StoreConfig()
+    """The SQL database. Opened where something uses it."""
+    redis: RedisConfig | None = None
+    """Redis; not used where absent."""
     pipeline: PipelineConfig = PipelineConfig()
     """The filters, in order."""
     filters: dict[str, dict[str, Any]] = {}

@@ -19,8 +19,11 @@ from gatewayd.testing.clock import FakeClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
 
+    from gatewayd.audit import Audit
     from gatewayd.exchange import Response
     from gatewayd.filter import Filter
+    from gatewayd.redis.link import Redis
+    from gatewayd.store.store import Store
     from gatewayd.timers import Clock
     from gatewayd.upstream.connection import Attempt
     from gatewayd.upstream.pool import Pool
@@ -34,6 +37,9 @@ def make_gateway(
     routes: Iterable[Mapping[str, Any]] = (),
     services: Mapping[str, Service] | None = None,
     plugins: Plugins | None = None,
+    audit: Audit | None = None,
+    store: Store | None = None,
+    redis: Redis | None = None,
 ) -> Gateway:
     """Make what the host gives to filters.
 
@@ -42,6 +48,9 @@ def make_gateway(
         routes: Routes, as they stand in the configuration.
         services: Services, by name.
         plugins: The installed plugins; those of this environment where absent.
+        audit: Takes audit events; one that only logs them where absent.
+        store: The SQL database; none where absent.
+        redis: The connection to Redis; none where absent.
 
     """
     configs = [RouteConfig.model_validate(route) for route in routes]
@@ -52,6 +61,9 @@ def make_gateway(
         plugins=Plugins() if plugins is None else plugins,
         kept=KeptState(),
         readiness=Readiness(),
+        audit=audit,
+        store=store,
+        redis=redis,
     )
 
 

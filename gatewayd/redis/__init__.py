@@ -1,0 +1,1 @@
+"""The connection to Redis: alone, with Sentinel, or as a cluster."""

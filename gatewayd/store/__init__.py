@@ -1,0 +1,1 @@
+"""The store: the SQL database, one code for SQLite, MySQL and MariaDB."""
