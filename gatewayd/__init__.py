@@ -58,8 +58,12 @@ from gatewayd.services.discovery import Discovery, DiscoveryConfig, InstanceSpec
 from gatewayd.services.health import HealthChange
 from gatewayd.services.instance import Instance
 from gatewayd.services.service import Service
+from gatewayd.signed_header import check_header, sign_header
 from gatewayd.store.store import Store
 from gatewayd.telemetry.metrics import Cell, Family, Histogram, Metrics
+from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
+from gatewayd.telemetry.trace_context import new_ids as new_trace_ids
+from gatewayd.telemetry.tracing import TRACE, Attempt, Trace, get_span_id, get_trace_id
 from gatewayd.upstream.connection import Timeouts
 
 __all__ = [
@@ -70,8 +74,10 @@ __all__ = [
     "PRINCIPAL",
     "ROUTE",
     "SERVICE",
+    "TRACE",
     "TRIED",
     "TRY_TIMEOUT",
+    "Attempt",
     "Audit",
     "AuditEvent",
     "AuthMethod",
@@ -132,9 +138,17 @@ __all__ = [
     "Store",
     "StrategyConfig",
     "Timeouts",
+    "Trace",
+    "TraceContext",
     "UpstreamError",
     "UpstreamReset",
     "UpstreamTimeout",
     "__version__",
+    "check_header",
+    "get_span_id",
+    "get_trace_id",
+    "new_trace_ids",
+    "read_trace_context",
+    "sign_header",
     "status_codes",
 ]
