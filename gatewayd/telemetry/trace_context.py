@@ -22,9 +22,10 @@ MAX_STATE_MEMBERS = 32
 
 # Trace Context section 3.2. A later version may have more behind the flags; "ff" is forbidden.
 _TRACEPARENT = re.compile(
-    rb"(?!ff)(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<span>[0-9a-f]{16})"
-    rb"-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
+    r"(?!ff)(?P<version>[0-9a-f]{2})-(?!0{32})(?P<trace>[0-9a-f]{32})"
+    r"-(?!0{16})(?P<span>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
+_SAMPLED = frozenset("13579bdf")  # last digits of flags whose lowest bit is set
 _B3 = re.compile(
     rb"(?P<trace>[0-9a-f]{16}(?:[0-9a-f]{16})?)-(?P<span>[0-9a-f]{16})"
     rb"(?:-(?P<sampled>[01d]))?(?:-[0-9a-f]{16})?"
@@ -48,7 +49,11 @@ class TraceContext:
     __slots__ = ("sampled", "span_id", "state", "trace_id")
 
     def __init__(
-        self, trace_id: str, span_id: str, *, sampled: bool | None, state: bytes = b""
+        self,
+        trace_id: str,
+        span_id: str,
+        sampled: bool | None,
+        state: bytes = b"",
     ) -> None:
         self.trace_id = trace_id
         self.span_id = span_id
@@ -59,7 +64,7 @@ class TraceContext:
     def traceparent(self) -> bytes:
         """The W3C field's value."""
         flags = "01" if self.sampled else "00"
-        return f"00-{self.trace_id}-{self.span_id}-{flags}".encode()
+        return f"00-{self.trace_id}-{self.span_id}-{flags}".encode("ascii")
 
     def __repr__(self) -> str:
         return f"<trace {self.trace_id} span {self.span_id}>"
@@ -102,15 +107,15 @@ def read_trace_context(fields: Mapping[bytes, bytes]) -> TraceContext | None:
 
 
 def _read_w3c(value: bytes, state: bytes) -> TraceContext | None:
-    found = _TRACEPARENT.fullmatch(value)
-    if found is None or (found["version"] == b"00" and found["more"] is not None):
+    found = _TRACEPARENT.fullmatch(value.decode("latin-1"))
+    if found is None:
         return None
-    trace, span = found["trace"].decode(), found["span"].decode()
-    if not int(trace, 16) or not int(span, 16):
+    version, trace, span, flags, more = found.groups()
+    if version == "00" and more is not None:
         return None
     if len(state) > MAX_STATE_BYTES or state.count(b",") >= MAX_STATE_MEMBERS:
         state = b""
-    return TraceContext(trace, span, sampled=bool(int(found["flags"], 16) & 1), state=state)
+    return TraceContext(trace, span, flags[1] in _SAMPLED, state)
 
 
 def _read_b3(value: bytes) -> TraceContext | None:
@@ -135,4 +140,4 @@ def _of_b3(trace: bytes, span: bytes, sampled: bool | None) -> TraceContext | No
     trace_id, span_id = trace.decode().zfill(32), span.decode()
     if not int(trace_id, 16) or not int(span_id, 16):
         return None
-    return TraceContext(trace_id, span_id, sampled=sampled)
+    return TraceContext(trace_id, span_id, sampled)

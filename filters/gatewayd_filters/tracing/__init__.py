@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 # What B3 says is said again in W3C's form; left in place it would contradict that.
 _B3 = ("b3", "X-B3-TraceId", "X-B3-SpanId", "X-B3-ParentSpanId", "X-B3-Sampled", "X-B3-Flags")
+_REPLACED = ("traceparent", "tracestate", *_B3)
 _B3_KEYS = frozenset(name.lower().encode() for name in _B3)
+_REPLACED_KEYS = frozenset(name.lower().encode() for name in _REPLACED)
 
 
 class Tracing(Filter[TracingConfig]):
@@ -89,19 +91,19 @@ class Tracing(Filter[TracingConfig]):
     def _unrecorded(self, parent: TraceContext | None, *, sampled: bool) -> Trace:
         """Return the place in the trace of a gateway that adds no span to it."""
         if parent is None:
-            return Trace(*new_trace_ids(), sampled=sampled)
-        return Trace(parent.trace_id, parent.span_id, sampled=sampled, state=parent.state)
+            return Trace(*new_trace_ids(), sampled)
+        return Trace(parent.trace_id, parent.span_id, sampled, parent.state)
 
     def _write(self, request: Request, trace: Trace) -> None:
+        """Say on the request where in which trace its receiver is, in W3C's form only."""
         headers = request.headers
         index = headers.index
-        if not _B3_KEYS.isdisjoint(index):
-            headers.remove(*_B3)
-        if b"tracestate" in index and index[b"tracestate"] != trace.state:
-            headers.remove("tracestate")
-        line = (b"traceparent", trace.traceparent)
-        if b"traceparent" in index:
-            if index[b"traceparent"] == line[1]:
+        lines = [(b"traceparent", trace.traceparent)]
+        if not _REPLACED_KEYS.isdisjoint(index):
+            sent = index.get(b"traceparent"), index.get(b"tracestate", b"")
+            if sent == (lines[0][1], trace.state) and _B3_KEYS.isdisjoint(index):
                 return
-            headers.remove("traceparent")
-        headers.extend((line,))
+            headers.remove(*_REPLACED)
+            if trace.state:
+                lines.append((b"tracestate", trace.state))
+        headers.extend(lines)

@@ -115,7 +115,7 @@ class RecordedTrace(Trace):
 
     def __init__(self, span: Span, tracer: Tracer, state: bytes) -> None:
         ids = span.get_span_context()
-        super().__init__(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", sampled=True, state=state)
+        super().__init__(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", True, state)
         self.span = span
         self.status = 0
         self._tracer = tracer
