@@ -9,6 +9,15 @@ from gatewayd.audit import Audit, AuditEvent
 from gatewayd.authentication import AuthMethod, AuthUnavailable, InvalidCredential
 from gatewayd.body import Body, IterBody, NoBody
 from gatewayd.config.types import HeaderName, Network, Seconds, StatusPattern, status_codes
+from gatewayd.crypto import (
+    PublicKey,
+    WeakKey,
+    check_strength,
+    hash_api_key,
+    load_public_key,
+    split_api_key,
+    verify_api_key,
+)
 from gatewayd.errors import (
     BadResponse,
     BreakerOpen,
@@ -123,6 +132,7 @@ __all__ = [
     "Peer",
     "PoolExhausted",
     "Principal",
+    "PublicKey",
     "Readiness",
     "Redis",
     "Reject",
@@ -143,12 +153,18 @@ __all__ = [
     "UpstreamError",
     "UpstreamReset",
     "UpstreamTimeout",
+    "WeakKey",
     "__version__",
     "check_header",
+    "check_strength",
     "get_span_id",
     "get_trace_id",
+    "hash_api_key",
+    "load_public_key",
     "new_trace_ids",
     "read_trace_context",
     "sign_header",
+    "split_api_key",
     "status_codes",
+    "verify_api_key",
 ]
