@@ -68,6 +68,8 @@ from gatewayd.services.health import HealthChange
 from gatewayd.services.instance import Instance
 from gatewayd.services.service import Service
 from gatewayd.signed_header import check_header, sign_header
+from gatewayd.store.errors import StoreError, StoreUnavailable
+from gatewayd.store.records import ApiKeyRecord, BreakerTransition
 from gatewayd.store.store import Store
 from gatewayd.telemetry.metrics import Cell, Family, Histogram, Metrics
 from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
@@ -86,6 +88,7 @@ __all__ = [
     "TRACE",
     "TRIED",
     "TRY_TIMEOUT",
+    "ApiKeyRecord",
     "Attempt",
     "Audit",
     "AuditEvent",
@@ -100,6 +103,7 @@ __all__ = [
     "BreakerOpen",
     "BreakerPolicy",
     "BreakerState",
+    "BreakerTransition",
     "Cell",
     "ConfigError",
     "ConfigIssue",
@@ -146,6 +150,8 @@ __all__ = [
     "Service",
     "StatusPattern",
     "Store",
+    "StoreError",
+    "StoreUnavailable",
     "StrategyConfig",
     "Timeouts",
     "Trace",

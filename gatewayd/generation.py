@@ -95,8 +95,9 @@ class Generation:
         They outlive the generation where their settings stay the same.
         """
         config, keep = self.loaded.config, self.gateway.keep
-        store = keep(("store", config.store.model_dump_json()), lambda: Store(config.store))
-        self.gateway.store = store
+        metrics = self.gateway.metrics
+        key = ("store", config.store.model_dump_json())
+        self.gateway.store = keep(key, lambda: Store(config.store, metrics))
         if (settings := config.redis) is not None:
             key = ("redis", settings.model_dump_json())
             self.gateway.redis = keep(key, lambda: Redis(settings))

@@ -1,0 +1,22 @@
+"""What can go wrong with the store, in the words of the gateway and not of a driver."""
+
+from __future__ import annotations
+
+from gatewayd.errors import GatewayError
+
+
+class StoreError(GatewayError):
+    """The store refuses: it was not set up, or what was asked for contradicts what it holds."""
+
+
+class StoreUnavailable(StoreError):  # noqa: N818  # an event, which callers have policies for
+    """The store cannot be reached, or does not answer in time.
+
+    Attributes:
+        maybe_done: Whether what was to be written may have been.
+
+    """
+
+    def __init__(self, message: str, *, maybe_done: bool = False) -> None:
+        super().__init__(message)
+        self.maybe_done = maybe_done

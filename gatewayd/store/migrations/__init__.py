@@ -1,0 +1,1 @@
+"""Migrations, which alembic runs; see :mod:`gatewayd.store.setup`."""

@@ -1,0 +1,62 @@
+"""Tokens that were revoked before they expire, by their ``jti`` (RFC 7519 section 4.1.7)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from gatewayd.store.schema import revoked_tokens
+from gatewayd.store.upsert import upsert
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from gatewayd.store.database import Database
+
+MAX_ACTIVE = 1_000_000
+"""Most ids that are read; a list of this size takes a worker 100 MB."""
+
+
+class RevokedTokens:
+    """The table of revoked tokens."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def add(self, jti: str, expires_at: int) -> None:
+        """Revoke a token.
+
+        Args:
+            jti: Its id.
+            expires_at: When it expires by itself, in microseconds of the Unix clock; after that it
+                need not be remembered.
+
+        """
+        row = {"jti": jti, "expires_at": expires_at}
+
+        def renewed(new: Any) -> dict[str, Any]:
+            return {"expires_at": new.expires_at}
+
+        async def work(connection: AsyncConnection) -> None:
+            await connection.execute(upsert(connection, revoked_tokens, [row], renewed))
+
+        await self._database.write(work)
+
+    async def active(self, now: int) -> set[str]:
+        """Return the ids of revoked tokens that would count ``now`` (microseconds) otherwise."""
+
+        async def work(connection: AsyncConnection) -> set[str]:
+            query = sa.select(revoked_tokens.c.jti).where(revoked_tokens.c.expires_at > now)
+            return set(await connection.scalars(query.limit(MAX_ACTIVE)))
+
+        return await self._database.read(work, fresh=True)
+
+    async def purge(self, before: int) -> int:
+        """Forget tokens that have expired before a point in time; returns how many."""
+
+        async def work(connection: AsyncConnection) -> int:
+            statement = revoked_tokens.delete().where(revoked_tokens.c.expires_at < before)
+            return (await connection.execute(statement)).rowcount
+
+        return await self._database.write(work)

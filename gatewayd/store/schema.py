@@ -1,0 +1,144 @@
+"""The tables, one definition for SQLite, MySQL and MariaDB.
+
+Points in time are microseconds of the Unix clock, as integers: both kinds of database lose the
+time zone of a date, each in its own way. What makes these tables, and changes them, is in
+``migrations``; a test sees to it that the two agree.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+HEAD = "0001"
+"""The migration that the code needs; the newest in ``migrations/versions``."""
+
+metadata = sa.MetaData()
+
+# SQLite counts rows by itself only for a column that is an INTEGER.
+BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+
+# Names are compared byte by byte: keys that differ in case are two keys.
+OPTIONS: dict[str, Any] = {
+    "mysql_engine": "InnoDB",
+    "mysql_charset": "utf8mb4",
+    "mysql_collate": "utf8mb4_bin",
+}
+
+
+def _moment(name: str, *, null: bool = False, index: bool = False) -> sa.Column[int]:
+    return sa.Column(name, sa.BigInteger, nullable=null, index=index)
+
+
+counters = sa.Table(
+    "counters",
+    metadata,
+    sa.Column("name", sa.String(64), primary_key=True),
+    sa.Column("value", sa.BigInteger, nullable=False),
+    **OPTIONS,
+)
+"""Versions of tables that are followed; locked while a row changes, so versions commit in order."""
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.String(64), primary_key=True),
+    # In hexadecimal: aiomysql 0.3 cannot write bytes.
+    sa.Column("hash", sa.String(128), nullable=False),
+    sa.Column("owner", sa.String(255), nullable=False, index=True),
+    sa.Column("name", sa.String(255), nullable=False),
+    sa.Column("roles", sa.JSON, nullable=False),
+    sa.Column("permissions", sa.JSON, nullable=False),
+    sa.Column("scopes", sa.JSON, nullable=False),
+    sa.Column("networks", sa.JSON, nullable=False),
+    sa.Column("rate_limit", sa.String(255)),
+    _moment("created_at"),
+    _moment("expires_at", null=True),
+    _moment("revoked_at", null=True),
+    _moment("last_used_at", null=True),
+    sa.Column("version", sa.BigInteger, nullable=False, unique=True),
+    **OPTIONS,
+)
+
+revoked_tokens = sa.Table(
+    "revoked_tokens",
+    metadata,
+    sa.Column("jti", sa.String(255), primary_key=True),
+    _moment("expires_at", index=True),
+    **OPTIONS,
+)
+
+services = sa.Table(
+    "services",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("definition", sa.JSON, nullable=False),
+    **OPTIONS,
+)
+
+service_instances = sa.Table(
+    "service_instances",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("service", sa.String(128), nullable=False),
+    sa.Column("url", sa.String(512), nullable=False),
+    sa.Column("weight", sa.Integer, nullable=False),
+    sa.Column("zone", sa.String(128), nullable=False),
+    sa.Column("healthy", sa.Boolean, nullable=False),
+    sa.UniqueConstraint("service", "url", name="uq_service_instances_service_url"),
+    **OPTIONS,
+)
+
+routes = sa.Table(
+    "routes",
+    metadata,
+    sa.Column("name", sa.String(128), primary_key=True),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("definition", sa.JSON, nullable=False),
+    **OPTIONS,
+)
+
+rate_limit_records = sa.Table(
+    "rate_limit_records",
+    metadata,
+    sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("route", sa.String(128), primary_key=True),
+    sa.Column("caller", sa.String(255), primary_key=True),
+    sa.Column("rejected", sa.BigInteger, nullable=False),
+    **OPTIONS,
+)
+
+circuit_breaker_states = sa.Table(
+    "circuit_breaker_states",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    sa.Column("node", sa.String(128), nullable=False),
+    sa.Column("service", sa.String(128), nullable=False),
+    sa.Column("instance", sa.String(512), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    _moment("at"),
+    _moment("until", null=True),
+    sa.Index("ix_circuit_breaker_states_node_at", "node", "at"),
+    **OPTIONS,
+)
+
+audit_logs = sa.Table(
+    "audit_logs",
+    metadata,
+    sa.Column("id", BigId, primary_key=True, autoincrement=True),
+    _moment("at", index=True),
+    sa.Column("node", sa.String(128), nullable=False),
+    sa.Column("action", sa.String(64), nullable=False),
+    sa.Column("outcome", sa.String(16), nullable=False),
+    sa.Column("reason", sa.String(255), nullable=False),
+    sa.Column("actor", sa.String(255), nullable=False),
+    sa.Column("request_id", sa.String(128), nullable=False),
+    sa.Column("route", sa.String(128), nullable=False),
+    sa.Column("method", sa.String(32), nullable=False),
+    sa.Column("path", sa.String(1024), nullable=False),
+    sa.Column("client", sa.String(64), nullable=False),
+    sa.Column("count", sa.BigInteger, nullable=False),
+    sa.Column("detail", sa.JSON, nullable=False),
+    **OPTIONS,
+)

@@ -1,0 +1,217 @@
+"""Making a store, and what is said of one that was not made."""
+
+from __future__ import annotations
+
+import asyncio
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from pydantic import ValidationError
+from sqlalchemy.engine import make_url
+
+from gatewayd.store.errors import StoreError, StoreUnavailable
+from gatewayd.store.nodes import make_engine
+from gatewayd.store.schema import HEAD, metadata
+from gatewayd.store.settings import StoreConfig
+from gatewayd.store.setup import (
+    _alembic,
+    check_connection,
+    create_database,
+    execute_sql_file,
+    initialize,
+    sql_script,
+)
+from gatewayd.store.store import Store
+from tests.store.conftest import closing_store
+from tests.support.process import free_port
+from tests.support.servers import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import sqlalchemy as sa
+
+    from tests.support.mariadb import MariaDb
+
+SCRIPT = REPOSITORY / "deploy" / "sql" / "init_database.sql"
+
+
+async def test_makes_database_and_tables(config: StoreConfig) -> None:
+    await initialize(config)
+    assert await check_connection(config) == HEAD
+    async with closing_store(Store(config)) as store:
+        await store.check()
+
+
+async def test_making_it_again_changes_nothing(config: StoreConfig) -> None:
+    await initialize(config)
+    async with closing_store(Store(config)) as store:
+        await store.revoked_tokens.add("one", 100)
+        await initialize(config)
+        assert await store.revoked_tokens.active(0) == {"one"}
+
+
+async def test_several_may_make_it_at_once(config: StoreConfig) -> None:
+    await asyncio.gather(*(initialize(config) for _ in range(5)))
+    assert await check_connection(config) == HEAD
+
+
+async def test_a_database_without_tables(config: StoreConfig) -> None:
+    await create_database(config)
+    assert await check_connection(config) is None
+
+
+async def test_a_database_that_does_not_exist(config: StoreConfig) -> None:
+    with pytest.raises(StoreError):
+        await check_connection(config)
+
+
+async def test_migrations_make_what_the_code_expects(config: StoreConfig) -> None:
+    await initialize(config)
+    engine = make_engine(make_url(config.url), config)
+
+    def differences(connection: sa.Connection) -> list[Any]:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        return list(compare_metadata(context, metadata))
+
+    async with engine.connect() as connection:
+        found = await connection.run_sync(differences)
+    await engine.dispose()
+    # MariaDB calls JSON LONGTEXT, so that types of these columns differ in name.
+    assert [one for one in found if "JSON" not in repr(one)] == []
+
+
+def test_the_code_expects_the_newest_migration() -> None:
+    assert ScriptDirectory.from_config(_alembic()).get_current_head() == HEAD
+
+
+async def test_an_embedded_store_makes_its_tables_when_it_is_opened(
+    sqlite_config: StoreConfig,
+) -> None:
+    stores = [Store(sqlite_config) for _ in range(3)]
+    await asyncio.gather(*(store.start() for store in stores))
+    for store in stores:
+        await store.check()
+        await store.close()
+
+
+def test_the_file_of_an_embedded_store_is_its_owners(tmp_path: Path) -> None:
+    file = tmp_path / "var" / "gatewayd.db"
+    asyncio.run(initialize(StoreConfig(url=f"sqlite:///{file}")))
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_folder_that_cannot_be_made_is_no_reason_not_to_start(tmp_path: Path) -> None:
+    (tmp_path / "var").write_text("a file")
+    async with closing_store(
+        Store(StoreConfig(url=f"sqlite:///{tmp_path}/var/gatewayd.db"))
+    ) as store:
+        await store.start()
+        with pytest.raises(StoreError):
+            await store.check()
+
+
+async def test_a_shared_store_is_not_made_by_opening_it(mysql_config: StoreConfig) -> None:
+    await create_database(mysql_config)
+    async with closing_store(Store(mysql_config)) as store:
+        await store.start()
+        with pytest.raises(StoreError, match=r"has no tables, expected .*; run gatewayd init-db"):
+            await store.check()
+
+
+async def test_tables_of_another_version_are_not_used(config: StoreConfig) -> None:
+    await initialize(config)
+    engine = make_engine(make_url(config.url), config)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    await engine.dispose()
+    async with closing_store(Store(config)) as store:
+        with pytest.raises(StoreError, match="has version 9999 of the tables, expected"):
+            await store.check()
+
+
+async def test_a_server_that_is_not_there() -> None:
+    config = StoreConfig(url=f"mysql://u:secret@127.0.0.1:{free_port()}/gateway_db")
+    with pytest.raises(StoreUnavailable) as caught:
+        await initialize(config)
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_wrong_password_is_not_shown(mariadb: MariaDb) -> None:
+    config = StoreConfig(url=f"mysql://gateway:mistaken@127.0.0.1:{mariadb.port}/gateway_db")
+    with pytest.raises(StoreUnavailable, match="Access denied") as caught:
+        await initialize(config)
+    assert "mistaken" not in str(caught.value)
+
+
+def test_the_script_is_the_one_of_the_migrations() -> None:
+    assert SCRIPT.read_text() == sql_script()
+
+
+async def test_the_script_makes_a_store_with_the_client(mariadb: MariaDb) -> None:
+    mariadb.client("DROP DATABASE IF EXISTS gateway_db")
+    mariadb.client(SCRIPT.read_text())
+    async with closing_store(Store(StoreConfig(url=mariadb.url("gateway_db")))) as store:
+        await store.check()
+        mariadb.client("DROP DATABASE gateway_db")
+
+
+async def test_the_script_makes_a_store_as_a_file(mariadb: MariaDb) -> None:
+    mariadb.client("DROP DATABASE IF EXISTS gateway_db")
+    config = StoreConfig(url=mariadb.url("gateway_db"))
+    await execute_sql_file(config, SCRIPT)
+    assert await check_connection(config) == HEAD
+    mariadb.client("DROP DATABASE gateway_db")
+
+
+async def test_a_file_runs_on_an_embedded_store(sqlite_config: StoreConfig, tmp_path: Path) -> None:
+    file = tmp_path / "some.sql"
+    file.write_text("CREATE TABLE one (a INTEGER); -- ;\nINSERT INTO one VALUES (';');")
+    await execute_sql_file(sqlite_config, file)
+    assert await check_connection(sqlite_config) is None
+
+
+@pytest.mark.parametrize("text", ["SELECT 1; SELECT * FROM nowhere; SELECT 2;", "NONSENSE"])
+async def test_a_statement_that_fails_is_told(
+    config: StoreConfig, tmp_path: Path, text: str
+) -> None:
+    await create_database(config)
+    file = tmp_path / "some.sql"
+    file.write_text(text)
+    with pytest.raises(StoreError):
+        await execute_sql_file(config, file)
+
+
+async def test_a_file_that_is_not_there(sqlite_config: StoreConfig, tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="cannot be read"):
+        await execute_sql_file(sqlite_config, tmp_path / "none.sql")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "sqlite://"},
+        {"url": "sqlite:///"},
+        {"url": "postgresql://localhost/gateway_db"},
+        {"url": "mysql://localhost"},
+        {"url": "mysql:///gateway_db"},
+        {"url": "mysql://localhost/gateway_db?ssl=1"},
+        {"url": "mysql://localhost/gateway`db"},
+        {"url": "mysql://localhost:99999/gateway_db"},
+        {"url": "sqlite:///a.db", "replicas": ["mysql://localhost/gateway_db"]},
+        {"url": "mysql://localhost/gateway_db", "replicas": ["sqlite:///a.db"]},
+        {"url": "mysql://localhost/gateway_db", "standbys": ["sqlite:///a.db"]},
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        StoreConfig.model_validate(settings)
+
+
+def test_the_password_is_in_no_repr(mariadb: MariaDb) -> None:
+    config = StoreConfig(url="mysql://u:secret@127.0.0.1/gateway_db")
+    assert "secret" not in repr(config) + repr(Store(config))

@@ -1,0 +1,246 @@
+"""What is put into the tables, and comes out of them; on SQLite and on MariaDB."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatewayd.store.errors import StoreError
+from gatewayd.store.records import ApiKeyRecord, BreakerTransition
+
+if TYPE_CHECKING:
+    from gatewayd.store.store import Store
+
+KEY = ApiKeyRecord(
+    id="one",
+    hash=bytes(range(32)),
+    owner="ada",
+    name="CI",
+    roles=frozenset({"admin", "viewer"}),
+    permissions=frozenset({"servers:read"}),
+    scopes=frozenset({"read"}),
+    networks=("192.0.2.0/24",),
+    rate_limit="100/minute",
+    created_at=1_800_000_000_000_000,
+    expires_at=1_800_000_001_000_000,
+)
+
+
+async def test_a_key_comes_out_as_it_went_in(store: Store) -> None:
+    made = await store.api_keys.create(KEY)
+    assert made == replace(KEY, version=1)
+    assert await store.api_keys.get("one") == made
+
+
+async def test_a_key_that_is_not_there(store: Store) -> None:
+    assert await store.api_keys.get("one") is None
+
+
+async def test_ids_differ_in_case(store: Store) -> None:
+    await store.api_keys.create(KEY)
+    await store.api_keys.create(replace(KEY, id="ONE"))
+    found = await store.api_keys.get("ONE")
+    assert found is not None
+    assert found.id == "ONE"
+
+
+async def test_there_is_one_key_of_an_id(store: Store) -> None:
+    await store.api_keys.create(KEY)
+    with pytest.raises(StoreError, match="refuses"):
+        await store.api_keys.create(KEY)
+    assert await store.api_keys.latest_version() == 1  # the transaction as a whole
+
+
+async def test_lists_keys_of_an_owner(store: Store) -> None:
+    for key_id, owner in [("a", "ada"), ("b", "bob"), ("c", "ada")]:
+        await store.api_keys.create(replace(KEY, id=key_id, owner=owner))
+    await store.api_keys.revoke("c", 7)
+    assert [key.id for key in await store.api_keys.list("ada")] == ["a"]
+    assert [key.id for key in await store.api_keys.list("ada", include_revoked=True)] == ["a", "c"]
+    assert [key.id for key in await store.api_keys.list()] == ["a", "b"]
+
+
+async def test_a_revoked_key_stays_revoked(store: Store) -> None:
+    await store.api_keys.create(KEY)
+    assert await store.api_keys.revoke("one", 7)
+    assert not await store.api_keys.revoke("one", 8)
+    found = await store.api_keys.get("one")
+    assert found is not None
+    assert found.revoked_at == 7
+
+
+async def test_what_is_not_there_cannot_be_revoked(store: Store) -> None:
+    assert not await store.api_keys.revoke("one", 7)
+
+
+async def test_a_key_gets_another_secret(store: Store) -> None:
+    await store.api_keys.create(KEY)
+    assert await store.api_keys.replace_hash("one", b"another")
+    found = await store.api_keys.get("one")
+    assert found is not None
+    assert found.hash == b"another"
+
+
+async def test_changes_are_told_once_and_in_order(store: Store) -> None:
+    for key_id in "abc":
+        await store.api_keys.create(replace(KEY, id=key_id))
+    await store.api_keys.revoke("a", 7)
+    changed = await store.api_keys.changed_since(0)
+    assert [(key.id, key.version) for key in changed] == [("b", 2), ("c", 3), ("a", 4)]
+    assert [key.id for key in await store.api_keys.changed_since(3)] == ["a"]
+    assert await store.api_keys.changed_since(4) == []
+
+
+async def test_changes_are_told_in_pages(store: Store) -> None:
+    for key_id in "abcde":
+        await store.api_keys.create(replace(KEY, id=key_id))
+    seen: list[str] = []
+    version = 0
+    while page := await store.api_keys.changed_since(version, limit=2):
+        seen += [key.id for key in page]
+        version = page[-1].version
+    assert seen == list("abcde")
+
+
+async def test_no_change_is_missed_while_many_are_made(store: Store) -> None:
+    """Whoever follows the versions meanwhile sees each of them, whatever order they commit in."""
+    seen: list[int] = []
+
+    async def follow() -> None:
+        while len(seen) < 30:
+            page = await store.api_keys.changed_since(seen[-1] if seen else 0)
+            seen.extend(key.version for key in page)
+
+    async with asyncio.timeout(60):
+        await asyncio.gather(
+            follow(), *(store.api_keys.create(replace(KEY, id=f"k{n}")) for n in range(30))
+        )
+    assert seen == list(range(1, 31))
+
+
+async def test_the_last_use_is_no_change(store: Store) -> None:
+    await store.api_keys.create(KEY)
+    await store.api_keys.touch({"one": 20, "nobody": 20})
+    await store.api_keys.touch({"one": 10})  # of a worker that is late
+    found = await store.api_keys.get("one")
+    assert found is not None
+    assert (found.last_used_at, found.version) == (20, 1)
+    assert await store.api_keys.latest_version() == 1
+
+
+async def test_revoked_tokens_until_they_expire(store: Store) -> None:
+    await store.revoked_tokens.add("one", 100)
+    await store.revoked_tokens.add("two", 200)
+    await store.revoked_tokens.add("two", 300)
+    assert await store.revoked_tokens.active(99) == {"one", "two"}
+    assert await store.revoked_tokens.active(100) == {"two"}
+    assert await store.revoked_tokens.purge(200) == 1
+    assert await store.revoked_tokens.active(0) == {"two"}
+
+
+def event(**values: Any) -> dict[str, Any]:
+    usual = dict.fromkeys(
+        ["node", "reason", "actor", "request_id", "route", "method", "path", "client"], ""
+    )
+    return usual | {
+        "at": 1, "action": "access", "outcome": "denied", "count": 1, "detail": {}
+    } | values  # fmt: skip
+
+
+async def test_audit_rows(store: Store) -> None:
+    await store.audit_logs.append([event(action="one"), event(action="two", detail={"a": ["b"]})])
+    await store.audit_logs.append([])
+    newest, oldest = await store.audit_logs.recent()
+    assert (newest["action"], newest["detail"], oldest["action"]) == ("two", {"a": ["b"]}, "one")
+    assert [row["action"] for row in await store.audit_logs.recent(action="one")] == ["one"]
+
+
+async def test_text_of_all_languages(store: Store) -> None:
+    await store.audit_logs.append([event(actor="Ädä 李 🙂", path="/" + "x" * 1023)])
+    (row,) = await store.audit_logs.recent()
+    assert (row["actor"], len(row["path"])) == ("Ädä 李 🙂", 1024)
+
+
+async def test_old_audit_rows_are_deleted(store: Store) -> None:
+    await store.audit_logs.append([event(at=at) for at in (1, 2, 3)])
+    assert await store.audit_logs.purge(3) == 2
+    assert [row["at"] for row in await store.audit_logs.recent()] == [3]
+
+
+async def test_rejections_add_up(store: Store) -> None:
+    records = store.rate_limit_records
+    await records.add([(10, "items", "ada", 2), (10, "items", "bob", 1)])
+    await records.add([(10, "items", "ada", 3), (11, "items", "ada", 1)])
+    await records.add([])
+    rows = [(row["minute"], row["caller"], row["rejected"]) for row in await records.recent(0)]
+    assert rows == [(11, "ada", 1), (10, "ada", 5), (10, "bob", 1)]
+    assert await records.purge(11) == 2
+
+
+async def test_many_rejections_at_once_add_up(store: Store) -> None:
+    rows = [(10, "items", "ada", 1)]
+    await asyncio.gather(*(store.rate_limit_records.add(rows) for _ in range(20)))
+    (row,) = await store.rate_limit_records.recent(0)
+    assert row["rejected"] == 20
+
+
+def transition(at: int, state: str, **values: Any) -> BreakerTransition:
+    return BreakerTransition(
+        **{"node": "n1", "service": "shop", "instance": "http://a", "state": state, "at": at}
+        | values
+    )
+
+
+async def test_the_last_state_of_each_breaker(store: Store) -> None:
+    states = store.breaker_states
+    await states.record(
+        [
+            transition(1, "open", until=9),
+            transition(2, "half_open"),
+            transition(3, "open", until=12),
+            transition(1, "open", instance="", until=5),
+            transition(9, "closed", node="n2"),
+        ]
+    )
+    found = sorted(await states.latest("n1"), key=lambda one: one.instance)
+    assert found == [
+        transition(1, "open", instance="", until=5),
+        transition(3, "open", until=12),
+    ]
+    assert await states.purge(3) == 3
+
+
+ROUTES = [
+    {"name": "b", "path": "/b", "service": "shop", "auth_required": True},
+    {"name": "a", "path": "/a/{id}", "service": "shop", "filters": {"retry": False}},
+]
+SERVICES = {
+    "shop": {
+        "max_connections": 7,
+        "instances": [
+            {"url": "http://127.0.0.1:1", "weight": 2, "zone": "z", "healthy": False},
+            {"url": "http://127.0.0.1:2"},
+        ],
+    },
+    "search": {"discovery": "dns", "name": "_http._tcp.search"},
+}
+
+
+async def test_routes_and_services_come_out_as_they_went_in(store: Store) -> None:
+    await store.routes.replace_all(ROUTES, SERVICES)
+    await store.routes.replace_all(ROUTES, SERVICES)
+    second = {"url": "http://127.0.0.1:2", "weight": 1, "zone": "", "healthy": True}
+    services = SERVICES | {
+        "shop": SERVICES["shop"] | {"instances": [SERVICES["shop"]["instances"][0], second]}  # type: ignore[index]
+    }
+    assert await store.routes.load() == {"routes": ROUTES, "services": services}
+
+
+async def test_routes_are_replaced_as_a_whole(store: Store) -> None:
+    await store.routes.replace_all(ROUTES, SERVICES)
+    with pytest.raises(StoreError):
+        await store.routes.replace_all([ROUTES[0], ROUTES[0]], {})
+    assert [route["name"] for route in (await store.routes.load())["routes"]] == ["b", "a"]
