@@ -44,6 +44,7 @@ from gatewayd.exchange import (
 from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
+from gatewayd.pepper import check_pepper, read_pepper
 from gatewayd.principal import Principal
 from gatewayd.redis.link import Redis
 from gatewayd.resilience.backoff import Backoff
@@ -136,5 +137,7 @@ __all__ = [
     "UpstreamReset",
     "UpstreamTimeout",
     "__version__",
+    "check_pepper",
+    "read_pepper",
     "status_codes",
 ]

@@ -11,6 +11,13 @@ from urllib.parse import quote
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+IDENTITY_FIELDS = frozenset({
+    b"x-user-id", b"x-user-name", b"x-user-email", b"x-user-roles", b"x-user-permissions",
+    b"x-user-scopes", b"x-api-key-id", b"x-auth-method",
+})  # fmt: skip
+"""Every field that :meth:`Principal.to_forward_headers` may return, in lower case. The server removes
+them from what clients send, whatever ``server.identity_headers`` says."""
+
 # What may not stand in a header field, and what would end or begin a member of a list in one.
 _UNSAFE = re.compile(r"[^\x21-\x7e]|[,%]")
 
@@ -52,7 +59,7 @@ class Principal:
 
         Whatever in a value is not printable ASCII, and commas and percent signs in it, is
         percent-encoded as UTF-8, so that a list of roles has as many members as there are roles.
-        The fields are those of ``server.identity_headers``, which clients cannot send.
+        The fields are :data:`IDENTITY_FIELDS`, which clients cannot send.
         """
         return self._forward_headers
 
