@@ -1,22 +1,26 @@
 """The pepper: the secret that API keys are hashed with, beside the database and not in it.
 
 Whoever steals the database alone has hashes that cannot be tried, and whoever can write to it alone
-cannot make a key. An installation with the embedded database has its pepper in a file, made with the
-first key; nodes that share a database share a pepper, which their configuration names.
+cannot make a key. An installation with the embedded database has its pepper in a file, made with
+the first key; nodes that share a database share a pepper, which their configuration names.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gatewayd.errors import GatewayError
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 MIN_CHARACTERS, MIN_DISTINCT = 32, 8
-"""What a pepper has at least: 16 random bytes in hexadecimal, as RFC 2104 section 3 advises half the
-length of the hash, and no single character repeated."""
+"""What a pepper has at least: 16 random bytes in hexadecimal are as strong as AES, and one character
+repeated is no secret."""
 _MAX_BYTES = 4096
 
 
@@ -72,10 +76,8 @@ def read_or_make_pepper(file: Path) -> str:
             fresh.write(secrets.token_hex(32) + "\n")
             fresh.flush()
             os.fsync(fresh.fileno())
-            try:
+            with contextlib.suppress(FileExistsError):  # somebody else's, which counts
                 os.link(fresh.name, file)
-            except FileExistsError:
-                pass  # somebody else's, which counts
     except OSError as error:
         raise GatewayError(f"the pepper {file} cannot be made: {error.strerror}") from error
     made = read_pepper(file)

@@ -15,8 +15,8 @@ IDENTITY_FIELDS = frozenset({
     b"x-user-id", b"x-user-name", b"x-user-email", b"x-user-roles", b"x-user-permissions",
     b"x-user-scopes", b"x-api-key-id", b"x-auth-method",
 })  # fmt: skip
-"""Every field that :meth:`Principal.to_forward_headers` may return, in lower case. The server removes
-them from what clients send, whatever ``server.identity_headers`` says."""
+"""Every field that :meth:`Principal.to_forward_headers` may return, in lower case. The server
+removes them from what clients send, whatever ``server.identity_headers`` says."""
 
 # What may not stand in a header field, and what would end or begin a member of a list in one.
 _UNSAFE = re.compile(r"[^\x21-\x7e]|[,%]")

@@ -37,7 +37,7 @@ class TokenConfig(FilterConfig):
 
 
 class Token(AuthMethod[TokenConfig]):
-    """Takes ``X-Token``: ``good-NAME`` is good, ``away`` cannot be judged, the rest tells why not."""
+    """Takes ``X-Token``: ``good-NAME`` is good, ``away`` cannot be judged, the rest says why not."""
 
     name = "token"
     Config = TokenConfig
@@ -69,7 +69,7 @@ class Token(AuthMethod[TokenConfig]):
     def remembered(self, credential: bytes) -> Principal | None:
         return self._principal(credential) if b"-remembered" in credential else None
 
-    async def verify(self, credential: bytes, exchange: Exchange) -> Principal:  # noqa: ARG002
+    async def verify(self, credential: bytes, exchange: Exchange) -> Principal:
         self.verified += 1
         await asyncio.sleep(0)
         if credential == b"away":
@@ -227,7 +227,7 @@ class FakeRedis:
     async def close(self) -> None:
         """Do nothing."""
 
-    async def version(self, topic: str) -> int:  # noqa: ARG002
+    async def version(self, topic: str) -> int:
         """Return the number of changes."""
         self.asked += 1
         if self.away:

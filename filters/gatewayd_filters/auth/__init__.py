@@ -105,11 +105,12 @@ class Auth(Filter[AuthConfig]):
     async def _verify(
         self, method: AuthMethod[Any], credential: bytes, exchange: Exchange, *, ambiguous: bool
     ) -> Principal:
+        refuse = self._refusals.invalid
+        if ambiguous:  # in a field and in the query
+            raise refuse(method.name, InvalidCredential("ambiguous"), exchange, self._challenges)
         try:
-            if ambiguous:
-                raise InvalidCredential("ambiguous")  # in a field and in the query
             return await method.verify(credential, exchange)
         except InvalidCredential as why:
-            raise self._refusals.invalid(method.name, why, exchange, self._challenges) from None
+            raise refuse(method.name, why, exchange, self._challenges) from None
         except AuthUnavailable as why:
             raise self._refusals.unavailable(method.name, why) from why

@@ -61,9 +61,7 @@ class Methods:
             raise ConfigError(issues)
         return [one for one in methods if not config.accept or one.name in config.accept]
 
-    def _make(
-        self, plugin: type[AuthMethod[Any]], settings: FilterConfig
-    ) -> AuthMethod[Any]:
+    def _make(self, plugin: type[AuthMethod[Any]], settings: FilterConfig) -> AuthMethod[Any]:
         for known, method in self._made:
             if type(method) is plugin and known == settings:
                 return method

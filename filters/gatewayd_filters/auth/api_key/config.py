@@ -27,12 +27,12 @@ class ApiKeyConfig(FilterConfig):
     query: str = Field("api_key", pattern=r"^[A-Za-z0-9_.~-]{1,64}$")
     """Query parameter that they may show it in instead, on routes with `allow_query` of `auth`."""
     forward: bool = False
-    """Whether the key in `header` goes upstream. It is the gateway's secret, so no; Kong forwards it
-    unless told to hide it."""
+    """Whether the key in `header` goes upstream. It is the gateway's secret, so no; Kong forwards
+    it unless told to hide it."""
     pepper: Annotated[SecretStr, AfterValidator(_strong)] | None = None
     """Secret that keys are hashed with: 32 or more random characters, the same on all nodes that
-    share a database, best as `"${GATEWAYD_API_KEY_PEPPER}"`. Needed unless the store is SQLite. With
-    another pepper all keys are worthless."""
+    share a database, best as `"${GATEWAYD_API_KEY_PEPPER}"`. Needed unless the store is SQLite.
+    With another pepper all keys are worthless."""
     pepper_file: str = Field("var/api_key.pepper", min_length=1)
     """Where the pepper lies if `pepper` is absent. `gatewayd keys create` makes it."""
     on_outage: Literal["stale", "closed"] = "stale"

@@ -1,8 +1,8 @@
 """All API keys in memory, and how they are kept up to date.
 
 A task looks into the database every few seconds, and at once when Redis says that something has
-changed; what it costs does not depend on the number of keys, as only changed ones are read. Requests
-are judged by what is in memory, together with how long ago that was known to be true:
+changed; what it costs does not depend on the number of keys, as only changed ones are read.
+Requests are judged by what is in memory, and by how long ago that was known to be true:
 
 ====================  ==========================  =====================================
 last look             a key that is known         a key that is not
@@ -201,7 +201,7 @@ class KeyDirectory:
             self._failures["read"].value += 1
             self._seen_in_redis = None
             if self._failure is None:
-                logger.error("API keys cannot be read: %r", error)
+                logger.warning("API keys cannot be read: %r", error)
             self._failure = f"{type(error).__name__}: {error}"
             return
         if self._failure is not None:
@@ -285,7 +285,7 @@ class KeyDirectory:
             return
         except (OSError, ValueError, GatewayError) as error:
             self._failures["snapshot"].value += 1
-            logger.error("the snapshot of API keys cannot be used: %s", error)
+            logger.warning("the snapshot of API keys cannot be used: %s", error)
             return
         age = max(self._now() - snapshot.saved_at, 0.0)
         self._apply(self.keys, snapshot.records)

@@ -1,8 +1,8 @@
 """The snapshot file: the keys as they were last known, for a start without the database.
 
-It holds hashes and no keys, its owner alone can read it, and it is authenticated with the pepper, so
-that whoever can write files still cannot make a key. Its time of modification says until when it was
-known to be true.
+It holds hashes and no keys, its owner alone can read it, and it is authenticated with the pepper,
+so that whoever can write files still cannot make a key. Its time of modification says until when it
+was known to be true.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -10,8 +10,7 @@ from gatewayd_filters.auth.api_key import ApiKeyConfig, ApiKeyMethod
 from tests.support.authentication import PEPPER, FakeRedis, FakeStore, as_store
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from gatewayd import Redis
@@ -66,8 +65,6 @@ class World:
             yield self.method
         finally:
             assert await gateway.close() == []
-
-
 
 
 @pytest.fixture

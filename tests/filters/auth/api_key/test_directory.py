@@ -131,9 +131,7 @@ async def test_a_database_that_is_made_anew_is_read_anew(world: World) -> None:
         (101, "unavailable", "unavailable"),
     ],
 )
-async def test_an_outage_with_stale(
-    world: World, seconds: float, known: str, unknown: str
-) -> None:
+async def test_an_outage_with_stale(world: World, seconds: float, known: str, unknown: str) -> None:
     world.store.api_keys.put(key_record(KEY_ID, SECRET))
     async with world.running(max_stale=100) as method:
         world.store.api_keys.failure = AWAY

@@ -229,5 +229,3 @@ async def test_no_bytes_are_a_key_by_chance(world: World, key: bytes) -> None:
     world.store.api_keys.put(key_record(KEY_ID, SECRET))
     async with world.running() as method:
         assert (await refused(method, key)).reason in ("malformed", "unknown_key")
-
-
