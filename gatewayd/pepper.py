@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MIN_CHARACTERS, MIN_DISTINCT = 32, 8
-"""What a pepper has at least: 16 random bytes in hexadecimal are as strong as AES, and one character
-repeated is no secret."""
+"""What a pepper has at least: 16 random bytes in hexadecimal are as strong as AES-128, and one
+character repeated is no secret."""
 _MAX_BYTES = 4096
 
 

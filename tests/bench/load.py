@@ -46,8 +46,22 @@ class Load:
     """Time of the slowest of a hundred answers, in milliseconds; None for bodies."""
 
 
-def small_requests(port: int, seconds: float, paths_file: Path | None = None) -> Load:
-    """Ask for small answers with wrk, in turn for each path of a file if there is one.
+def small_requests(
+    port: int,
+    seconds: float,
+    paths_file: Path | None = None,
+    *,
+    path: str = "/",
+    headers: Sequence[str] = (),
+) -> Load:
+    """Ask for small answers with wrk: for one path, or in turn for each path of a file.
+
+    Args:
+        port: Port of 127.0.0.1.
+        seconds: How long.
+        paths_file: File with a path in each line, instead of ``path``.
+        path: Path to ask for.
+        headers: Fields to send, as ``Name: value``.
 
     Raises:
         MissingError: wrk is not installed.
@@ -56,9 +70,10 @@ def small_requests(port: int, seconds: float, paths_file: Path | None = None) ->
     program = needed("wrk", "Debian package wrk")
     duration = max(1, round(seconds))  # wrk knows whole seconds only
     command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{duration}s", "-s", WRK_SCRIPT]
+    command += [part for field in headers for part in ("-H", field)]
     arguments = ["--", str(paths_file)] if paths_file else []
     done = subprocess.run(
-        [*map(str, command), f"http://127.0.0.1:{port}/", *arguments],
+        [*map(str, command), f"http://127.0.0.1:{port}{path}", *arguments],
         capture_output=True,
         text=True,
         check=False,

@@ -37,7 +37,7 @@ class TokenConfig(FilterConfig):
 
 
 class Token(AuthMethod[TokenConfig]):
-    """Takes ``X-Token``: ``good-NAME`` is good, ``away`` cannot be judged, the rest says why not."""
+    """Takes ``X-Token``: ``good-NAME`` is good, ``away`` cannot be judged, else it says why not."""
 
     name = "token"
     Config = TokenConfig

@@ -24,8 +24,8 @@ class AuthConfig(FilterConfig):
     """Names of authentication methods, in the order in which they are tried: `jwt`, `api_key`, or
     another installed one. API keys by default, as they need nothing beside the store."""
     accept: tuple[MethodName, ...] = ()
-    """Those of `methods` that a route takes; all where empty. Routes use it instead of `methods`, as
-    the settings of a method that is not listed there are an error."""
+    """Those of `methods` that a route takes; all where empty. Routes use it instead of `methods`,
+    as the settings of a method that is not listed there are an error."""
     required: bool | None = None
     """Whether a caller must have authenticated. `false`: anonymous callers pass, and a credential
     that is shown must be good nevertheless. Unset is like `true` here, but leaves it to `rbac` who
