@@ -104,7 +104,8 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         if parts is None or directory.pepper is None:
             return None
         known = directory.keys.get(parts[0])
-        if known is None or known.restricted or not self._matches(known, parts[1]):
+        # Compared first, so that the time does not tell whether there is such a key.
+        if not self._matches(known, parts[1]) or known is None or known.restricted:
             return None
         now = self._now()
         if now >= known.expires_at or self._clock() > directory.usable_until:

@@ -163,7 +163,10 @@ class KeyDirectory:
         while True:
             # Workers and nodes must not ask in step.
             await asyncio.sleep(self._pause() * random.uniform(0.8, 1.0))  # noqa: S311
-            await self.turn()
+            try:
+                await self.turn()
+            except Exception:  # a defect must not end the task: nobody would notice
+                logger.exception("API keys cannot be kept up to date")
 
     def _pause(self) -> float:
         if self._failure is not None:

@@ -14,6 +14,8 @@ from gatewayd_filters.auth.api_key import ApiKeyConfig, ApiKeyMethod
 from tests.support.authentication import PEPPER, FakeStore, as_store, key_record, new_key
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.filters.auth.api_key.conftest import World
 
 KEY_ID, SECRET, KEY = new_key()
@@ -223,9 +225,14 @@ async def test_routes_that_show_keys_differently_share_what_is_known(world: Worl
         assert other._directory is method._directory
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
-@given(key=st.one_of(st.binary(max_size=120), st.from_regex(rb"gw_[a-zA-Z0-9]*_?.*")))
-async def test_no_bytes_are_a_key_by_chance(world: World, key: bytes) -> None:
+@pytest.fixture
+async def running(world: World) -> AsyncIterator[ApiKeyMethod]:
     world.store.api_keys.put(key_record(KEY_ID, SECRET))
     async with world.running() as method:
-        assert (await refused(method, key)).reason in ("malformed", "unknown_key")
+        yield method
+
+
+@settings(max_examples=300, suppress_health_check=list(HealthCheck))
+@given(key=st.one_of(st.binary(max_size=120), st.from_regex(rb"gw_[a-zA-Z0-9]*_?.*")))
+async def test_no_bytes_are_a_key_by_chance(running: ApiKeyMethod, key: bytes) -> None:
+    assert (await refused(running, key)).reason in ("malformed", "unknown_key")
