@@ -9,6 +9,15 @@ from gatewayd.audit import Audit, AuditEvent
 from gatewayd.authentication import AuthMethod, AuthUnavailable, InvalidCredential
 from gatewayd.body import Body, IterBody, NoBody
 from gatewayd.config.types import HeaderName, Network, Seconds, StatusPattern, status_codes
+from gatewayd.crypto import (
+    PublicKey,
+    WeakKey,
+    check_strength,
+    hash_api_key,
+    load_public_key,
+    split_api_key,
+    verify_api_key,
+)
 from gatewayd.errors import (
     BadResponse,
     BreakerOpen,
@@ -59,8 +68,12 @@ from gatewayd.services.discovery import Discovery, DiscoveryConfig, InstanceSpec
 from gatewayd.services.health import HealthChange
 from gatewayd.services.instance import Instance
 from gatewayd.services.service import Service
+from gatewayd.signed_header import check_header, sign_header
 from gatewayd.store.store import Store
 from gatewayd.telemetry.metrics import Cell, Family, Histogram, Metrics
+from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
+from gatewayd.telemetry.trace_context import new_ids as new_trace_ids
+from gatewayd.telemetry.tracing import TRACE, Attempt, Trace, get_span_id, get_trace_id
 from gatewayd.upstream.connection import Timeouts
 
 __all__ = [
@@ -71,8 +84,10 @@ __all__ = [
     "PRINCIPAL",
     "ROUTE",
     "SERVICE",
+    "TRACE",
     "TRIED",
     "TRY_TIMEOUT",
+    "Attempt",
     "Audit",
     "AuditEvent",
     "AuthMethod",
@@ -118,6 +133,7 @@ __all__ = [
     "Peer",
     "PoolExhausted",
     "Principal",
+    "PublicKey",
     "Readiness",
     "Redis",
     "Reject",
@@ -133,11 +149,25 @@ __all__ = [
     "Store",
     "StrategyConfig",
     "Timeouts",
+    "Trace",
+    "TraceContext",
     "UpstreamError",
     "UpstreamReset",
     "UpstreamTimeout",
+    "WeakKey",
     "__version__",
+    "check_header",
     "check_pepper",
+    "check_strength",
+    "get_span_id",
+    "get_trace_id",
+    "hash_api_key",
+    "load_public_key",
+    "new_trace_ids",
     "read_pepper",
+    "read_trace_context",
+    "sign_header",
+    "split_api_key",
     "status_codes",
+    "verify_api_key",
 ]

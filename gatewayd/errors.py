@@ -212,11 +212,11 @@ def _delay(seconds: float) -> str:
 INTERNAL = Reject(500, "internal_error", "The gateway failed to handle the request.")
 
 
-def problem_response(reject: Reject, request_id: str) -> Response:
+def problem_response(reject: Reject, request_id: str, trace_id: str | None = None) -> Response:
     """Build the RFC 9457 problem document for a refusal.
 
-    ``type`` stays ``about:blank`` (section 4.2.1), so ``title`` is the status phrase; ``code`` and
-    ``request_id`` are extension members.
+    ``type`` stays ``about:blank`` (section 4.2.1), so ``title`` is the status phrase; ``code``,
+    ``request_id`` and ``trace_id`` are extension members.
     """
     problem = {
         "type": "about:blank",
@@ -226,6 +226,8 @@ def problem_response(reject: Reject, request_id: str) -> Response:
         "detail": reject.detail,
         "request_id": request_id,
     }
+    if trace_id is not None:
+        problem["trace_id"] = trace_id
     headers = Headers([(b"Content-Type", b"application/problem+json")])
     for name, value in reject.headers:
         headers.add(name, value)

@@ -31,6 +31,7 @@ from gatewayd.errors import (
 from gatewayd.exchange import PREFLIGHT, ROUTE, SERVICE, Exchange, Response
 from gatewayd.layers import Settings, layers_of, merge
 from gatewayd.registry import PluginError
+from gatewayd.telemetry.tracing import get_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence, Set
@@ -285,14 +286,14 @@ def respond_to(error: Exception, exchange: Exchange) -> Response:
     """Turn what a filter raised into a response; what is no refusal is our fault, and logged."""
     if isinstance(error, Reject):
         try:
-            return problem_response(error, exchange.id)
+            return problem_response(error, exchange.id, get_trace_id(exchange))
         except (TypeError, ValueError) as unsendable:  # its text or a field, made from bad input
             error = unsendable
     logger.error(
         "exchange %s failed: %s %s", exchange.id, exchange.request.method, exchange.request.path,
         exc_info=error,
     )  # fmt: skip
-    return problem_response(INTERNAL, exchange.id)
+    return problem_response(INTERNAL, exchange.id, get_trace_id(exchange))
 
 
 def _link_preflight(filters: Sequence[AnyFilter]) -> Forward:

@@ -18,6 +18,7 @@ from gatewayd import (
     INSTANCE,
     PARAMS,
     ROUTE,
+    TRACE,
     TRY_TIMEOUT,
     Exchange,
     Filter,
@@ -31,6 +32,8 @@ from gatewayd import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gatewayd import Gateway, Instance, Peer, Request
 
 _X_FORWARDED = frozenset({
@@ -124,6 +127,20 @@ class Upstream(Filter[UpstreamConfig]):
             path = route.rewritten(path, exchange.get(PARAMS, {}))
             host = route.rewrite.host or host
         headers, lines = self._fields(request, instance, host)
+        trace = exchange.get(TRACE)
+        if trace is None or not trace.sampled:
+            return await self._send(exchange, instance, path, headers, lines)
+        with trace.attempt(instance) as attempt:
+            headers = headers.copy()  # two attempts may run side by side
+            headers.set("traceparent", attempt.traceparent.decode("ascii"))
+            response = await self._send(exchange, instance, path, headers, lines)
+            attempt.status = response.status
+            return response
+
+    def _send(
+        self, exchange: Exchange, instance: Instance, path: str, headers: Headers, lines: bytes
+    ) -> Awaitable[Response]:
+        request = exchange.request
         timeouts, answer_by = self._timeouts, None
         if TRY_TIMEOUT in exchange:
             limit = exchange[TRY_TIMEOUT]
@@ -133,7 +150,7 @@ class Upstream(Filter[UpstreamConfig]):
                 timeouts = replace(timeouts, first_byte=min(timeouts.first_byte, limit))
         if self._deadline_header is not None:
             lines += self._deadline_line(self._deadline_header, exchange)
-        return await instance.send(
+        return instance.send(
             request.method,
             path if request.query is None else f"{path}?{request.query}",
             headers,

@@ -14,7 +14,7 @@ from cyclopts import Parameter
 from gatewayd.cli.keys import described, now, opened
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json
-from gatewayd.crypto import hash_api_key, make_api_key
+from gatewayd.crypto import hash_api_key, new_api_key
 from gatewayd.store.api_keys import ApiKeyRecord
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def keys_create(
     json: JsonOption = False,
 ) -> None:
     """Make a key and print it."""
-    key, key_id, secret = make_api_key()
+    key_id, secret, key = new_api_key()
     record = ApiKeyRecord(
         id=key_id,
         hash=b"",

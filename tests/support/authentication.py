@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +15,6 @@ from gatewayd import (
     InvalidCredential,
     Principal,
     hash_api_key,
-    split_api_key,
 )
 from gatewayd.registry import Plugins, Registry
 
@@ -113,14 +111,6 @@ class AuditList(Audit):
 
     def record(self, event: AuditEvent) -> None:
         self.events.append(event)
-
-
-def new_key() -> tuple[str, str, str]:
-    """Make a key; return its id, its secret, and the whole of it."""
-    key = "gw_" + os.urandom(6).hex() + "_" + "A" * 3 + os.urandom(20).hex()
-    parts = split_api_key(key.encode())
-    assert parts is not None
-    return (*parts, key)
 
 
 def key_record(key_id: str, secret: str, **fields: Any) -> ApiKeyRecord:

@@ -24,6 +24,7 @@ def issues(settings: dict[str, Any]) -> list[str]:
     [
         ({"methods": ["tokn"]}, "methods[0]: no plugin 'tokn' in gatewayd.authentication"),
         ({"methods": ["token", "token"]}, "methods[1]: method 'token' is listed twice"),
+        ({"methods": ["jwt"]}, "jwt.algorithms: required key is missing"),
         ({"methods": ["token"], "accept": ["ticket"]}, "accept[0]: method 'ticket' is not in"),
         (
             {"methods": ["token"], "plugins": {"ticket": {}}},

@@ -6,7 +6,6 @@ were shown: what is revoked in memory is refused with the next request.
 
 from __future__ import annotations
 
-import hmac
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -17,8 +16,8 @@ from gatewayd import (
     ConfigError,
     ConfigIssue,
     InvalidCredential,
-    hash_api_key,
     split_api_key,
+    verify_api_key,
 )
 from gatewayd_filters.auth.api_key.config import ApiKeyConfig
 from gatewayd_filters.auth.api_key.directory import KeyDirectory
@@ -144,5 +143,4 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
     def _matches(self, known: KnownKey | None, secret: str) -> bool:
         """Whether a secret is that of a key; takes as long where there is no such key."""
         expected = _NO_HASH if known is None else known.hash
-        pepper = self._directory.pepper or ""
-        return hmac.compare_digest(hash_api_key(secret, pepper), expected)
+        return verify_api_key(secret, self._directory.pepper or "", expected)

@@ -81,7 +81,7 @@ class KeyDirectory:
         self.keys: dict[str, KnownKey] = {}
         self.used: dict[str, float] = {}
         secret = config.pepper
-        self.pepper = None if secret is None else secret.get_secret_value().encode()
+        self.pepper = None if secret is None else secret.get_secret_value()
         self.usable_until = float("-inf")
         self._fresh_until = float("-inf")
         self._config = config
@@ -271,8 +271,7 @@ class KeyDirectory:
     async def _read_pepper(self) -> None:
         """Read the pepper's file as soon as there is one: it is made with the first key."""
         if self.pepper is None:
-            found = await asyncio.to_thread(read_pepper, Path(self._config.pepper_file))
-            self.pepper = None if found is None else found.encode()
+            self.pepper = await asyncio.to_thread(read_pepper, Path(self._config.pepper_file))
 
     # --- the file, and uses ------------------------------------------------------------------
 

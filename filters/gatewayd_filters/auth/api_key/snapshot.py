@@ -54,7 +54,7 @@ class SnapshotFile:
         self.path = path
         self._source = source
 
-    def save(self, pepper: bytes, version: int, records: Sequence[ApiKeyRecord]) -> None:
+    def save(self, pepper: str, version: int, records: Sequence[ApiKeyRecord]) -> None:
         """Replace the file, at once and whole; blocks.
 
         Raises:
@@ -84,7 +84,7 @@ class SnapshotFile:
         """
         os.utime(self.path)
 
-    def load(self, pepper: bytes, max_keys: int) -> Snapshot:
+    def load(self, pepper: str, max_keys: int) -> Snapshot:
         """Read the file; blocks.
 
         Raises:
@@ -104,8 +104,8 @@ class SnapshotFile:
         return Snapshot(content["version"], records, status.st_mtime)
 
 
-def _mac(pepper: bytes, body: bytes) -> bytes:
-    return hmac.digest(pepper, _PURPOSE + body, "sha256").hex().encode()
+def _mac(pepper: str, body: bytes) -> bytes:
+    return hmac.digest(pepper.encode(), _PURPOSE + body, "sha256").hex().encode()
 
 
 def _row(record: ApiKeyRecord) -> dict[str, Any]:

@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import AuthUnavailable, InvalidCredential
+from gatewayd.crypto import new_api_key
 from gatewayd.testing import make_exchange
 from gatewayd_filters.auth.api_key.directory import BATCH, FRESH
-from tests.support.authentication import FakeRedis, key_record, new_key
+from tests.support.authentication import FakeRedis, key_record
 
 if TYPE_CHECKING:
     from gatewayd_filters.auth.api_key import ApiKeyMethod
     from tests.filters.auth.api_key.conftest import World
 
-KEY_ID, SECRET, KEY = new_key()
-OTHER_ID, OTHER_SECRET, OTHER = new_key()
+KEY_ID, SECRET, KEY = new_api_key()
+OTHER_ID, OTHER_SECRET, OTHER = new_api_key()
 AWAY = ConnectionError("away")
 
 

@@ -9,17 +9,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gatewayd import AuthUnavailable, ConfigError, InvalidCredential
+from gatewayd.crypto import new_api_key
 from gatewayd.testing import make_exchange, make_gateway
 from gatewayd_filters.auth.api_key import ApiKeyConfig, ApiKeyMethod
-from tests.support.authentication import PEPPER, FakeStore, as_store, key_record, new_key
+from tests.support.authentication import PEPPER, FakeStore, as_store, key_record
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from tests.filters.auth.api_key.conftest import World
 
-KEY_ID, SECRET, KEY = new_key()
-OTHER_ID, OTHER_SECRET, OTHER = new_key()
+KEY_ID, SECRET, KEY = new_api_key()
+OTHER_ID, OTHER_SECRET, OTHER = new_api_key()
 
 
 async def verified(method: ApiKeyMethod, key: str, peer: str = "192.0.2.1") -> str:

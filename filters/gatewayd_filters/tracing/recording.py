@@ -1,0 +1,197 @@
+"""Recorded traces: the spans of one exchange, made with OpenTelemetry's SDK.
+
+Only what is sampled comes here. Attributes and names follow the semantic conventions for HTTP
+(OpenTelemetry 1.23 and later): ``http.request.method``, ``http.route``, ``url.path``...
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
+from opentelemetry.trace import (
+    NonRecordingSpan,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
+    TraceState,
+    set_span_in_context,
+)
+
+from gatewayd import SERVICE, Attempt, Reject, Trace, __version__
+from gatewayd_filters.tracing.export import SpanQueue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from opentelemetry.context import Context
+    from opentelemetry.trace import Span, Tracer
+
+    from gatewayd import Exchange, Instance, Metrics, TraceContext
+    from gatewayd_filters.tracing.config import TracingConfig
+
+# Of a span, so that no client fills the collector: OpenTelemetry has no bound for lengths.
+_LIMITS = SpanLimits(max_span_attributes=32, max_span_attribute_length=512)
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"})
+
+
+class Recorder:
+    """Makes spans and has them sent; survives reloads with the same settings.
+
+    Args:
+        config: The filter's settings; ``endpoint`` is set.
+        metrics: Where spans are counted.
+
+    """
+
+    def __init__(self, config: TracingConfig, metrics: Metrics) -> None:
+        spans = metrics.counter(
+            "gatewayd_spans", "Spans that were exported, or dropped.", ("result",)
+        )
+        exporter = OTLPSpanExporter(
+            endpoint=config.endpoint,
+            headers=dict(config.headers),
+            timeout=config.export_timeout,
+            certificate_file=config.ca,
+        )
+        self._queue = SpanQueue(
+            exporter,
+            interval=config.interval,
+            queue_size=config.queue_size,
+            batch_size=config.batch_size,
+            exported=spans.labels("exported"),
+            dropped=spans.labels("dropped"),
+        )
+        resource = {"service.name": config.service_name, "service.version": __version__}
+        self._provider = TracerProvider(
+            sampler=ALWAYS_ON,  # whoever comes here is sampled
+            resource=Resource.create(resource | config.attributes),
+            shutdown_on_exit=False,
+            span_limits=_LIMITS,
+        )
+        self._provider.add_span_processor(self._queue)
+        self._tracer = self._provider.get_tracer("gatewayd", __version__)
+        self._shutdown_timeout = config.shutdown_timeout
+
+    def begin(self, exchange: Exchange, parent: TraceContext | None) -> RecordedTrace:
+        """Start the server's span of an exchange; it ends with the exchange."""
+        request = exchange.request
+        method = request.method if request.method in _METHODS else "_OTHER"
+        attributes: dict[str, str | int] = {
+            "http.request.method": method,
+            "url.scheme": request.peer.scheme,
+            "url.path": request.path,
+            "server.address": request.host,
+            "client.address": request.peer.address,
+            "network.protocol.version": "{}.{}".format(*request.version),
+            "gatewayd.request.id": exchange.id,
+        }
+        agent = request.headers.get("User-Agent")
+        if agent is not None:
+            attributes["user_agent.original"] = agent
+        span = self._tracer.start_span(
+            method, _context_of(parent), SpanKind.SERVER, attributes=attributes
+        )
+        trace = RecordedTrace(span, self._tracer, b"" if parent is None else parent.state)
+        exchange.on_finish(trace.finish)
+        return trace
+
+    async def close(self) -> None:
+        """Send what waits, within the time for it."""
+        await asyncio.to_thread(self._queue.close, self._shutdown_timeout)
+
+
+class RecordedTrace(Trace):
+    """A trace whose spans are recorded."""
+
+    __slots__ = ("_context", "_resends", "_tracer", "span", "status")
+
+    def __init__(self, span: Span, tracer: Tracer, state: bytes) -> None:
+        ids = span.get_span_context()
+        super().__init__(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", True, state)
+        self.span = span
+        self.status = 0
+        self._tracer = tracer
+        self._context = set_span_in_context(span)
+        self._resends = 0
+
+    @contextmanager
+    def attempt(self, instance: Instance) -> Iterator[Attempt]:
+        """Record one attempt as a client's span."""
+        host, _, port = instance.authority.rpartition(":")
+        attributes: dict[str, str | int] = {
+            "server.address": host or instance.authority,
+            "peer.service": instance.service,
+            "url.full": instance.url,
+        }
+        if port.isdecimal():
+            attributes["server.port"] = int(port)
+        if self._resends:
+            attributes["http.request.resend_count"] = self._resends
+        self._resends += 1
+        name = f"attempt {instance.service}"
+        span = self._tracer.start_span(name, self._context, SpanKind.CLIENT, attributes=attributes)
+        ids = span.get_span_context()
+        note = Attempt(f"00-{ids.trace_id:032x}-{ids.span_id:016x}-01".encode())
+        try:
+            yield note
+        except BaseException as error:
+            _fail(span, error.code if isinstance(error, Reject) else type(error).__name__)
+            raise
+        else:
+            if note.status:
+                span.set_attribute("http.response.status_code", note.status)
+                if note.status >= 400:
+                    _fail(span, str(note.status))
+        finally:
+            span.end()
+
+    def filter_span(self, name: str, start_ns: int, end_ns: int) -> None:
+        """Record what a filter took, in nanoseconds of the Unix clock."""
+        span = self._tracer.start_span(f"filter {name}", self._context, start_time=start_ns)
+        span.set_attribute("gatewayd.filter.name", name)
+        span.end(end_ns)
+
+    def finish(self, exchange: Exchange, error: BaseException | None) -> None:
+        """End the server's span, as the exchange has ended."""
+        span, route, service = self.span, exchange.route, exchange.get(SERVICE)
+        if route is not None:
+            path = route.config.path
+            span.set_attribute("http.route", path)
+            span.update_name(f"{exchange.request.method} {path}")
+            span.set_attribute("gatewayd.route.name", route.name)
+        if service is not None:
+            span.set_attribute("gatewayd.service.name", service.name)
+        if self.status:
+            span.set_attribute("http.response.status_code", self.status)
+        if error is not None:
+            _fail(span, type(error).__name__)
+        elif self.status >= 500:  # a 4xx is the caller's error, not this server's
+            _fail(span, str(self.status))
+        span.end()
+
+
+def _fail(span: Span, kind: str) -> None:
+    span.set_attribute("error.type", kind)
+    span.set_status(Status(StatusCode.ERROR))
+
+
+def _context_of(parent: TraceContext | None) -> Context | None:
+    if parent is None:
+        return None
+    state = TraceState.from_header([parent.state.decode("latin-1")]) if parent.state else None
+    remote = SpanContext(
+        int(parent.trace_id, 16),
+        int(parent.span_id, 16),
+        is_remote=True,
+        trace_flags=TraceFlags(TraceFlags.SAMPLED),
+        trace_state=state,
+    )
+    return set_span_in_context(NonRecordingSpan(remote))

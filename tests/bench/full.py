@@ -1,0 +1,158 @@
+"""All filters on: gatewayd with ``full.toml``, and Envoy told to do the same work.
+
+The same work: a JWT (HS256) verified and remembered, a role asked for, a local token bucket, 200
+routes, retries, ejection of failing instances, a request id, statistics, and one line of JSON for
+each request in a file. What Envoy has no equivalent of is not asked of it.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jwt
+
+from tests.bench.peers import EXTENSIONS, envoy_process, envoy_skeleton
+from tests.support.servers import GatewayProcess
+
+if TYPE_CHECKING:
+    from tests.bench.peers import Place
+    from tests.support.process import Process
+
+CONFIG = Path(__file__).parent / "conf" / "full.toml"
+"""All filters, 200 routes, with fixed ports: itself on 8123, its origins on 9101 to 9103."""
+
+PORT = 8123
+
+PATHS = [f"/api/v1/resource{number:03}" for number in range(200)]
+
+_SECRET = "a secret of the benchmark, long enough for HS256"
+_ISSUER = "bench"
+
+
+def authorization() -> str:
+    """Return the Authorization field of a caller who may use every route, for an hour."""
+    claims = {
+        "iss": _ISSUER,
+        "sub": "bench-user",
+        "exp": int(time.time()) + 3600,
+        "roles": ["admin", "viewer"],
+    }
+    return f"Bearer {jwt.encode(claims, _SECRET, algorithm='HS256')}"
+
+
+def gatewayd(place: Place) -> Process:
+    """Return gatewayd with all filters."""
+    return GatewayProcess(
+        CONFIG,
+        place.folder,
+        port=PORT,
+        cores=place.cores,
+        environment={"BENCH_RUN": str(place.folder), "BENCH_SECRET": _SECRET},
+    )
+
+
+def envoy(place: Place) -> Process:
+    """Return Envoy with what it has of the same filters."""
+    config = envoy_skeleton(
+        place,
+        routes=[_route(path) for path in PATHS],
+        filters=[_jwt_authn(), _rbac(), _local_ratelimit()],
+        generate_request_id=True,
+        dynamic_stats=True,
+        access_log=[_access_log(place.folder / "envoy-access.log")],
+    )
+    (cluster,) = config["static_resources"]["clusters"]
+    cluster["outlier_detection"] = {"consecutive_5xx": 5, "base_ejection_time": "5s"}
+    return envoy_process(place, config)
+
+
+def _route(path: str) -> dict[str, Any]:
+    return {
+        "match": {"path_separated_prefix": path},
+        "route": {
+            "cluster": "origin",
+            "timeout": "30s",
+            "retry_policy": {"retry_on": "connect-failure,5xx", "num_retries": 2},
+        },
+    }
+
+
+def _jwt_authn() -> dict[str, Any]:
+    secret = base64.urlsafe_b64encode(_SECRET.encode()).rstrip(b"=").decode()
+    keys = {"keys": [{"kty": "oct", "alg": "HS256", "k": secret}]}
+    provider = {
+        "issuer": _ISSUER,
+        "local_jwks": {"inline_string": json.dumps(keys)},
+        "payload_in_metadata": "payload",
+        "jwt_cache_config": {"jwt_cache_size": 1000},
+    }
+    return {
+        "name": "envoy.filters.http.jwt_authn",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.filters.http.jwt_authn.v3.JwtAuthentication",
+            "providers": {"bench": provider},
+            "rules": [{"match": {"prefix": "/"}, "requires": {"provider_name": "bench"}}],
+        },
+    }
+
+
+def _rbac() -> dict[str, Any]:
+    has_role = {
+        "filter": "envoy.filters.http.jwt_authn",
+        "path": [{"key": "payload"}, {"key": "roles"}],
+        "value": {"list_match": {"one_of": {"string_match": {"exact": "admin"}}}},
+    }
+    policy = {"permissions": [{"any": True}], "principals": [{"metadata": has_role}]}
+    return {
+        "name": "envoy.filters.http.rbac",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.filters.http.rbac.v3.RBAC",
+            "rules": {"action": "ALLOW", "policies": {"admins": policy}},
+        },
+    }
+
+
+def _local_ratelimit() -> dict[str, Any]:
+    always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    return {
+        "name": "envoy.filters.http.local_ratelimit",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.filters.http.local_ratelimit.v3.LocalRateLimit",
+            "stat_prefix": "bucket",
+            "token_bucket": {
+                "max_tokens": 100_000_000,
+                "tokens_per_fill": 100_000_000,
+                "fill_interval": "1s",
+            },
+            "filter_enabled": always,
+            "filter_enforced": always,
+        },
+    }
+
+
+def _access_log(path: Path) -> dict[str, Any]:
+    fields = {
+        "timestamp": "%START_TIME%",
+        "request_id": "%REQ(X-REQUEST-ID)%",
+        "method": "%REQ(:METHOD)%",
+        "path": "%REQ(:PATH)%",
+        "status": "%RESPONSE_CODE%",
+        "duration_ms": "%DURATION%",
+        "bytes": "%BYTES_SENT%",
+        "upstream": "%UPSTREAM_HOST%",
+        "client": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        "user_agent": "%REQ(USER-AGENT)%",
+    }
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
+            "path": os.fspath(path),
+            "log_format": {"json_format": fields},
+        },
+    }

@@ -1,0 +1,213 @@
+"""The key set of an issuer: fetched once for all, renewed, relied on while the issuer is away."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatewayd import AuthUnavailable, InvalidCredential
+from gatewayd.testing import FakeClock, make_gateway
+from tests.filters.auth.jwt.conftest import jwt_method
+from tests.support.jwks_server import JwksServer
+from tests.support.process import free_port
+from tests.support.tokens import jwk, jwks, make, private_key
+
+if TYPE_CHECKING:
+    from contextlib import AbstractAsyncContextManager
+
+    from tests.filters.auth.jwt.conftest import Caller
+
+ONE = jwk("RS", kid="one")
+TWO = jwk("RS-3072", kid="two")
+BY_ONE = make(private_key("RS"), "RS256", {"kid": "one"})
+BY_TWO = make(private_key("RS-3072"), "RS256", {"kid": "two"})
+
+
+def method_of(
+    url: str, clock: FakeClock | None = None, **settings: Any
+) -> AbstractAsyncContextManager[Caller]:
+    given = {"algorithms": ["RS256"], "jwks_url": url, "cache_size": 0, **settings}
+    return jwt_method(given, make_gateway(clock=clock or FakeClock()))
+
+
+async def test_verifies_with_published_keys() -> None:
+    async with JwksServer(jwks(ONE, TWO)) as issuer, method_of(issuer.url) as caller:
+        assert await caller.show(BY_ONE)
+        assert await caller.show(BY_TWO)
+    assert issuer.fetches == 1
+
+
+async def test_a_new_key_is_fetched_when_a_token_names_it() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        issuer.text = jwks(ONE, TWO)
+        clock.advance(31)
+        assert await caller.show(BY_TWO)
+    assert issuer.fetches == 2
+
+
+async def test_one_fetch_serves_all_who_wait() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        issuer.text = jwks(ONE, TWO)
+        issuer.answering.clear()
+        clock.advance(31)
+        shows = [asyncio.create_task(caller.show(BY_TWO)) for _ in range(50)]
+        await issuer.asked(2)
+        issuer.answering.set()
+        assert len(await asyncio.gather(*shows)) == 50
+    assert issuer.fetches == 2
+
+
+async def test_a_caller_that_gives_up_does_not_take_the_keys_from_others() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        issuer.text = jwks(ONE, TWO)
+        issuer.answering.clear()
+        clock.advance(31)
+        first, second = (asyncio.create_task(caller.show(BY_TWO)) for _ in range(2))
+        await issuer.asked(2)
+        first.cancel()
+        issuer.answering.set()
+        assert await second
+
+
+async def test_unknown_names_do_not_make_it_fetch_again_and_again() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        clock.advance(31)
+        for number in range(20):
+            token = make(private_key("RS"), "RS256", {"kid": f"made up {number}"})
+            with pytest.raises(InvalidCredential, match="unknown_key"):
+                await caller.show(token)
+    assert issuer.fetches == 2
+
+
+async def test_a_key_that_is_gone_counts_no_more() -> None:
+    clock = FakeClock()
+    async with (
+        JwksServer(jwks(ONE)) as issuer,
+        method_of(issuer.url, clock, cache_size=10) as caller,
+    ):
+        await caller.show(BY_ONE)
+        issuer.text = jwks(TWO)
+        clock.advance(31)
+        await caller.show(BY_TWO)  # has the set fetched
+        with pytest.raises(InvalidCredential, match="unknown_key"):
+            await caller.show(BY_ONE)
+
+
+async def test_an_issuer_that_was_never_there_is_an_outage() -> None:
+    async with method_of(f"http://127.0.0.1:{free_port()}/jwks.json") as caller:
+        with pytest.raises(AuthUnavailable, match="jwks"):
+            await caller.show(BY_ONE)
+
+
+async def test_an_issuer_that_comes_later_is_found() -> None:
+    clock = FakeClock()
+    async with JwksServer("") as issuer:
+        issuer.status = 503
+        async with method_of(issuer.url, clock) as caller:
+            issuer.status, issuer.text = 200, jwks(ONE)
+            clock.advance(31)
+            assert await caller.show(BY_ONE)
+
+
+async def test_known_keys_go_on_while_the_issuer_is_away() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        issuer.status = 500
+        clock.advance(86_000)
+        assert await caller.show(BY_ONE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"), [({}, 86_401), ({"on_outage": "closed"}, 601), ({"max_stale": 60}, 61)]
+)
+async def test_known_keys_do_not_go_on_for_ever(settings: dict[str, Any], seconds: int) -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock, **settings) as caller:
+        issuer.status = 500
+        clock.advance(seconds)
+        with pytest.raises(AuthUnavailable):
+            await caller.show(BY_ONE)
+
+
+async def test_an_unknown_key_while_the_issuer_is_away_is_no_fault_of_the_callers() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        issuer.status = 500
+        clock.advance(31)
+        for _ in range(2):  # also within the cooldown
+            with pytest.raises(AuthUnavailable):
+                await caller.show(BY_TWO)
+
+
+async def test_readiness_depends_on_keys() -> None:
+    gateway = make_gateway()
+    settings = {"algorithms": ["RS256"], "jwks_url": f"http://127.0.0.1:{free_port()}/"}
+    async with jwt_method(settings, gateway):
+        check, gates = gateway.readiness.checks["jwks"]
+        with pytest.raises(AuthUnavailable):
+            await check()
+    assert gates
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "text"),
+    [
+        pytest.param(302, {"Location": "/elsewhere"}, "", id="redirect"),
+        pytest.param(404, {}, jwks(ONE), id="not found"),
+        pytest.param(200, {"Content-Encoding": "gzip"}, jwks(ONE), id="compressed"),
+        pytest.param(200, {}, jwks(ONE) + " " * 2000, id="too large"),
+        pytest.param(200, {}, "{", id="no JSON"),
+        pytest.param(200, {}, "[]", id="no set"),
+        pytest.param(200, {}, '{"keys": 7}', id="no list"),
+        pytest.param(200, {}, '{"keys": []}', id="empty"),
+        pytest.param(200, {}, "[" * 1000, id="deep"),
+        pytest.param(200, {}, '{"keys": [' + ",".join(["{}"] * 33) + "]}", id="too many"),
+        pytest.param(200, {}, jwks({"kty": "oct", "kid": "one", "k": "c2VjcmV0" * 8}), id="secret"),
+        pytest.param(200, {}, jwks(ONE | {"use": "enc"}), id="for encryption"),
+        pytest.param(200, {}, jwks(ONE | {"key_ops": ["sign"]}), id="for signing"),
+        pytest.param(200, {}, jwks(ONE | {"alg": "RS512"}), id="another algorithm"),
+        pytest.param(200, {}, jwks(ONE | {"kid": 7}), id="no name"),
+        pytest.param(200, {}, jwks(ONE | {"n": "!"}), id="no number"),
+        pytest.param(200, {}, jwks(ONE | {"e": "Aw"}), id="small exponent"),
+        pytest.param(200, {}, jwks(jwk("RS-1024", kid="one")), id="small key"),
+        pytest.param(200, {}, jwks(jwk("ES256", kid="one")), id="another type"),
+    ],
+)
+async def test_what_is_no_usable_key_set(status: int, headers: dict[str, str], text: str) -> None:
+    async with JwksServer(text) as issuer:
+        issuer.status, issuer.headers = status, headers
+        async with method_of(issuer.url, max_bytes=2000) as caller:
+            with pytest.raises(AuthUnavailable):
+                await caller.show(BY_ONE)
+
+
+async def test_other_keys_of_a_set_do_not_matter() -> None:
+    others: list[Any] = [{"kty": "new"}, {"kty": "RSA"}, 7, jwk("RS-1024"), {"kty": ["RSA"]}]
+    async with JwksServer(jwks(*others, ONE)) as issuer, method_of(issuer.url) as caller:
+        assert await caller.show(BY_ONE)
+
+
+async def test_a_slow_issuer_costs_no_more_than_the_time_out() -> None:
+    async with JwksServer(jwks(ONE)) as issuer:
+        issuer.answering.clear()
+        async with method_of(issuer.url, timeout=0.05) as caller:
+            with pytest.raises(AuthUnavailable):
+                await caller.show(BY_ONE)
+
+
+async def test_keys_survive_a_reload() -> None:
+    gateway = make_gateway()
+    async with JwksServer(jwks(ONE)) as issuer:
+        settings = {"algorithms": ["RS256"], "jwks_url": issuer.url}
+        async with jwt_method(settings, gateway) as before:
+            await before.show(BY_ONE)
+            method = type(before.method)(before.method.config, gateway)
+            await method.start()
+            assert method.remembered(BY_ONE) is None or method._cache is before.method._cache
+    assert issuer.fetches == 1
