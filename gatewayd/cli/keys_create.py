@@ -80,7 +80,7 @@ Words: TypeAlias = tuple[str, ...]
 def keys_create(
     *,
     owner: Annotated[str, _OWNER],
-    name: Annotated[str, _NAME] = "",
+    name: Annotated[str | None, _NAME] = None,
     roles: Annotated[Words, _ROLE] = (),
     permissions: Annotated[Words, _PERMISSION] = (),
     scopes: Annotated[Words, _SCOPE] = (),
@@ -97,7 +97,7 @@ def keys_create(
         id=key_id,
         hash=b"",
         owner=owner,
-        name=name,
+        name=name or "",
         roles=frozenset(roles),
         permissions=frozenset(permissions),
         scopes=frozenset(scopes),
