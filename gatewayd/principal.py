@@ -8,6 +8,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from gatewayd.headers import Headers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
@@ -61,10 +63,11 @@ class Principal:
         percent-encoded as UTF-8, so that a list of roles has as many members as there are roles.
         The fields are :data:`IDENTITY_FIELDS`, which clients cannot send.
         """
-        return self._forward_headers
+        return self.forward_headers.raw
 
     @cached_property
-    def _forward_headers(self) -> Sequence[tuple[bytes, bytes]]:
+    def forward_headers(self) -> Headers:
+        """The same, prepared for adding them to many requests; not to be changed."""
         values: dict[bytes, str | None] = {
             b"X-User-Id": _encoded(self.id),
             b"X-User-Name": _encoded(self.name),
@@ -75,7 +78,11 @@ class Principal:
             b"X-Api-Key-Id": _encoded(self.key_id),
             b"X-Auth-Method": _encoded(self.method),
         }
-        return tuple((name, value.encode("ascii")) for name, value in values.items() if value)
+        headers = Headers(
+            (name, value.encode("ascii")) for name, value in values.items() if value
+        )
+        headers.prepare()
+        return headers
 
 
 def _encoded(text: str | None) -> str | None:

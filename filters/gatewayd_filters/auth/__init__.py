@@ -99,7 +99,7 @@ class Auth(Filter[AuthConfig]):
         self._accepted[method].value += 1
         exchange[PRINCIPAL] = principal
         if self._forwards:
-            exchange.request.headers.extend(principal.to_forward_headers())
+            exchange.request.headers.extend_with(principal.forward_headers)
         return await forward(exchange)
 
     async def _verify(
