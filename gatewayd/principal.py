@@ -78,9 +78,7 @@ class Principal:
             b"X-Api-Key-Id": _encoded(self.key_id),
             b"X-Auth-Method": _encoded(self.method),
         }
-        headers = Headers(
-            (name, value.encode("ascii")) for name, value in values.items() if value
-        )
+        headers = Headers((name, value.encode("ascii")) for name, value in values.items() if value)
         headers.prepare()
         return headers
 

@@ -1,7 +1,8 @@
 """API keys: ``gw_<id>_<secret>``, known to the gateway by a keyed hash of the secret.
 
-Checking one takes a hash of a few dozen bytes and no wait, so nothing is remembered of keys that
-were shown: what is revoked in memory is refused with the next request.
+Checking one takes no wait: all keys are in memory. The hash costs 1.3 us by itself and, in a busy
+gateway, 10 us, as OpenSSL's tables are in no cache by then; so keys that were good are remembered
+for as long as what is known of them does not change.
 """
 
 from __future__ import annotations
@@ -97,19 +98,16 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         return b", ".join(found)  # several of them are no key
 
     def remembered(self, credential: bytes) -> Principal | None:
-        """Return the principal of a key that is good wherever it is shown from."""
+        """Return the principal of a key that was good, and still is, wherever it is shown from."""
         directory = self._directory
-        parts = split_api_key(credential)
-        if parts is None or directory.pepper is None:
-            return None
-        known = directory.keys.get(parts[0])
-        # Compared first, so that the time does not tell whether there is such a key.
-        if not self._matches(known, parts[1]) or known is None or known.restricted:
+        known = directory.checked.get(credential)
+        # A key that was revoked, rotated or changed is another object, or none.
+        if known is None or directory.keys.get(known.id) is not known:
             return None
         now = self._now()
         if now >= known.expires_at or self._clock() > directory.usable_until:
             return None
-        directory.used[parts[0]] = now
+        directory.used[known.id] = now
         return known.principal
 
     async def verify(self, credential: bytes, exchange: Exchange) -> Principal:
@@ -138,6 +136,8 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         if not known.allows(exchange.request.peer.address):
             raise InvalidCredential("network", key_id)
         directory.used[key_id] = now
+        if not known.restricted:
+            directory.remember(credential, known)
         return known.principal
 
     def _matches(self, known: KnownKey | None, secret: str) -> bool:

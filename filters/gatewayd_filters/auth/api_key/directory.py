@@ -46,6 +46,7 @@ CONFIRM_INTERVAL = 10.0
 """Seconds between two confirmations of the snapshot file."""
 BATCH = 1000
 _REMEMBERED_REVOKED = 10_000
+_REMEMBERED_CHECKED = 10_000  # 3 MB; whoever has more keys in use pays for their hash
 
 logger = logging.getLogger("gatewayd.filters.auth")
 
@@ -65,6 +66,8 @@ class KeyDirectory:
         keys: Every key that is not revoked, by id.
         pepper: What secrets are hashed with; ``None`` as long as no key was ever made.
         used: When keys were last used, in seconds of the Unix clock, until that is written down.
+        checked: Keys whose hash was right when they were last shown, by all that was shown.
+        usable_until: When nothing can be judged any more without another look.
 
     """
 
@@ -80,6 +83,7 @@ class KeyDirectory:
     ) -> None:
         self.keys: dict[str, KnownKey] = {}
         self.used: dict[str, float] = {}
+        self.checked: dict[bytes, KnownKey] = {}
         secret = config.pepper
         self.pepper = None if secret is None else secret.get_secret_value()
         self.usable_until = float("-inf")
@@ -135,6 +139,12 @@ class KeyDirectory:
         if self._omitted:
             raise AuthUnavailable("store", "there are more API keys than `max_keys`")
         return "unknown_key"
+
+    def remember(self, shown: bytes, known: KnownKey) -> None:
+        """Remember that a key was shown and good; what has changed since is found out by lookup."""
+        if len(self.checked) >= _REMEMBERED_CHECKED and shown not in self.checked:
+            del self.checked[next(iter(self.checked))]
+        self.checked[shown] = known
 
     # --- keeping up to date ------------------------------------------------------------------
 

@@ -23,6 +23,7 @@ class KnownKey:
 
     Attributes:
         record: The same.
+        id: Its public id.
         hash: Of its secret.
         principal: Who shows it.
         expires_at: Seconds of the Unix clock.
@@ -30,10 +31,11 @@ class KnownKey:
 
     """
 
-    __slots__ = ("_networks", "expires_at", "hash", "principal", "record", "restricted")
+    __slots__ = ("_networks", "expires_at", "hash", "id", "principal", "record", "restricted")
 
     def __init__(self, record: ApiKeyRecord) -> None:
         self.record = record
+        self.id = record.id
         self.hash = record.hash
         self.expires_at = NEVER if record.expires_at is None else record.expires_at / 1e6
         self.restricted = bool(record.networks)

@@ -50,9 +50,9 @@ async def test_a_key_becomes_a_principal_with_all_that_is_known_of_it(world: Wor
         )
     )
     async with world.running() as method:
-        principal = method.remembered(KEY.encode())
-        assert principal is not None
-        assert principal is await method.verify(KEY.encode(), make_exchange())
+        assert method.remembered(KEY.encode()) is None
+        principal = await method.verify(KEY.encode(), make_exchange())
+        assert method.remembered(KEY.encode()) is principal
     assert (principal.id, principal.name, principal.key_id) == ("shop", "nightly import", KEY_ID)
     assert (principal.kind, principal.method) == ("api_key", "api_key")
     assert principal.roles == {"writer"}
@@ -88,6 +88,7 @@ async def test_what_is_no_good_key(world: World, key: bytes, reason: str) -> Non
 async def test_a_key_expires(world: World) -> None:
     world.store.api_keys.put(key_record(KEY_ID, SECRET, expires_at=int((world.now + 60) * 1e6)))
     async with world.running() as method:
+        await verified(method, KEY)
         world.now += 59.9
         assert method.remembered(KEY.encode()) is not None
         world.now += 0.1
@@ -112,10 +113,10 @@ async def test_a_key_may_be_bound_to_networks(
 ) -> None:
     world.store.api_keys.put(key_record(KEY_ID, SECRET, networks=networks))
     async with world.running() as method:
-        # The address is not known here, so this must not answer.
-        assert method.remembered(KEY.encode()) is None
         if allowed:
             assert await verified(method, KEY, address) == "shop"
+            # The address is not known here, so this must not answer.
+            assert method.remembered(KEY.encode()) is None
         else:
             assert (await refused(method, KEY.encode(), address)).reason == "network"
 
@@ -167,7 +168,7 @@ async def test_a_parameter_is_cut_from_what_goes_upstream_and_into_logs(
 async def test_uses_are_written_down_in_batches(world: World) -> None:
     world.store.api_keys.put(key_record(KEY_ID, SECRET))
     async with world.running() as method:
-        method.remembered(KEY.encode())
+        await verified(method, KEY)
         world.now += 5
         method.remembered(KEY.encode())
         assert world.store.api_keys.touched == {}
@@ -182,13 +183,25 @@ async def test_uses_are_not_lost_in_an_outage(world: World) -> None:
     table = world.store.api_keys
     table.put(key_record(KEY_ID, SECRET))
     async with world.running() as method:
-        method.remembered(KEY.encode())
+        await verified(method, KEY)
         table.failure = ConnectionError("away")
         await world.turn(31)
         assert table.touched == {}
         table.failure = None
         await world.turn(31)
         assert table.touched == {KEY_ID: int(world.now * 1e6)}
+
+
+async def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewayd_filters.auth.api_key.directory._REMEMBERED_CHECKED", 1)
+    world.store.api_keys.put(key_record(KEY_ID, SECRET))
+    world.store.api_keys.put(key_record(OTHER_ID, OTHER_SECRET))
+    async with world.running() as method:
+        for _ in range(2):
+            await verified(method, KEY)
+            await verified(method, OTHER)
+        assert method.remembered(OTHER.encode()) is not None
+        assert method.remembered(KEY.encode()) is None
 
 
 async def test_a_wrong_key_is_not_noted_as_used(world: World) -> None:
