@@ -34,7 +34,7 @@ from gatewayd.registry import PluginError
 from gatewayd.telemetry.tracing import get_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence, Set
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gatewayd.config.schema import GatewayConfig
     from gatewayd.filter import Filter, Forward
@@ -127,7 +127,7 @@ class Pipeline:
             raise ConfigError(issues)
         return classes
 
-    def _refuse_late_settings(self, before: Set[str]) -> None:
+    def _refuse_late_settings(self, before: Collection[str]) -> None:
         """Refuse what a route or service sets for a filter that runs before either is known.
 
         It would do nothing, and somebody who writes ``auth_required = true`` must not get a route

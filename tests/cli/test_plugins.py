@@ -64,7 +64,8 @@ def test_show_as_json(run: Callable[..., Run]) -> None:
     assert "settings" in run("plugins", "show", "static", "--json").json()[0]
     assert run("plugins", "show", "round_robin", "--json").json()[0]["kind"] == "balancer"
     (method,) = run("plugins", "show", "api_key", "--json").json()
-    assert (method["kind"], "pepper" in method["settings"]["properties"]) == ("authentication", True)
+    assert method["kind"] == "authentication"
+    assert "pepper" in method["settings"]["properties"]
 
 
 def test_show_of_an_unknown_name_tells_the_nearest(run: Callable[..., Run]) -> None:

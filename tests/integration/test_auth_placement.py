@@ -84,7 +84,8 @@ async def test_a_preflight_needs_no_credential(origin: EchoOrigin, tmp_path: Pat
         answer = await ask(gateway, "OPTIONS /orders", fields)
         assert (answer.status, origin.requests) == (204, 0)
         assert (await ask(gateway, "GET /orders", fields)).status == 401  # it is no way in
-        assert (await ask(gateway, "OPTIONS /orders", b"Origin: https://app.test\r\n")).status == 401
+        no_preflight = b"Origin: https://app.test\r\n"
+        assert (await ask(gateway, "OPTIONS /orders", no_preflight)).status == 401
 
 
 async def test_routes_of_a_generation_share_methods_and_generations_do_not(

@@ -48,11 +48,12 @@ def origin() -> Iterator[HeldOrigin]:
 
 
 def keys(gateway: GatewayProcess, *arguments: str) -> str:
-    command = [sys.executable, "-m", "gatewayd", "keys", *arguments, "-c", gateway.config_file]
+    config = str(gateway.config_file)
+    command = [sys.executable, "-m", "gatewayd", "keys", *arguments, "-c", config]
     done = subprocess.run(
         command, cwd=gateway.config_file.parent, stdout=subprocess.PIPE, text=True, check=True
     )
-    return done.stdout.strip()
+    return str(done.stdout).strip()
 
 
 def answers(gateway: GatewayProcess, key: str) -> set[int]:
