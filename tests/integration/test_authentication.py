@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from gatewayd.cli.keys_create import keys_create
 from gatewayd.crypto import new_api_key
+from gatewayd_filters.auth import Auth
+from gatewayd_filters.auth.api_key import ApiKeyMethod
 from tests.support.authentication import PEPPER
 from tests.support.echo_origin import EchoOrigin, echo_origin
 from tests.support.in_process import InProcessGateway, serving
@@ -20,6 +22,8 @@ from tests.support.raw import Answer, Wire
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
+
+    from gatewayd_filters.auth.api_key.directory import KeyDirectory
 
 SECRET = "of-the-tests-only-0123456789abcdef"
 CONFIG = """
@@ -66,6 +70,7 @@ JWT = f"""
 algorithms = ["HS256"]
 secret = "{SECRET}"
 """
+REALM = '[filters.auth]\nrealm = "shop"\n'
 FIELD = st.binary(max_size=200).map(
     lambda value: bytes(byte for byte in value if (byte >= 32 and byte != 127) or byte == 9)
 )
@@ -189,3 +194,23 @@ async def test_nothing_shown_is_told_without_an_error(gateway: InProcessGateway)
         'Bearer realm="gatewayd"',
         'ApiKey realm="gatewayd"',
     ]
+
+
+async def test_a_reload_keeps_what_is_known_of_keys(
+    gateway: InProcessGateway, origin: EchoOrigin, key: str, tmp_path: Path
+) -> None:
+    before = directories(gateway)
+    config = (tmp_path / "gateway.toml").read_text()
+    await gateway.adopt(config.replace('"/open"', '"/opened"').replace("[filters.auth]", REALM))
+    assert directories(gateway) == before
+    assert len(before) == 1  # of three routes
+    answer = await ask(gateway, "/closed", f"X-API-Key: {key}\r\n".encode())
+    assert answer.status == 200
+    answer = await ask(gateway, "/closed")
+    assert 'ApiKey realm="shop"' in answer.all("WWW-Authenticate")
+
+
+def directories(gateway: InProcessGateway) -> set[KeyDirectory]:
+    filters = gateway.generations.current.pipeline.filters
+    methods = {source[0] for one in filters if isinstance(one, Auth) for source in one._sources}
+    return {one._directory for one in methods if isinstance(one, ApiKeyMethod)}
