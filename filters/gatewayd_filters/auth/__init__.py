@@ -51,7 +51,8 @@ class Auth(Filter[AuthConfig]):
         # One of each for the routes of a generation; with it in the key, none outlives it.
         self._shared = gateway.keep(("auth methods", gateway), partial(Methods, gateway))
         self._refusals = gateway.keep(("auth refusals", gateway), partial(Refusals, gateway))
-        methods = self._shared.of(config)
+        installed = self._shared.of(config)
+        methods = [one for one in installed if not config.accept or one.name in config.accept]
         self._challenges = Challenges(methods, config.realm)
         self._required = config.required
         self._forwards = config.forward_headers
@@ -61,6 +62,7 @@ class Auth(Filter[AuthConfig]):
             if config.allow_query:
                 sources.append((method, method.query_credential))
         self._sources = tuple(sources)
+        self._dropped = tuple(one.credential for one in installed if one not in methods)
         counter = self._refusals.counter
         self._accepted = {one: counter.labels(one.name, "accepted") for one in methods}
 
@@ -87,6 +89,8 @@ class Auth(Filter[AuthConfig]):
                     method, credential = one, shown
                 elif method is one:
                     ambiguous = True
+        for drop in self._dropped:
+            drop(exchange)
         if self._required is not None:
             exchange[AUTH_REQUIRED] = self._required
         if method is None or credential is None:

@@ -38,7 +38,7 @@ class Methods:
         self._started: list[AuthMethod[Any]] = []
 
     def of(self, config: AuthConfig) -> list[AuthMethod[Any]]:
-        """Return the methods that a route accepts, in the order of ``methods``.
+        """Return the methods, in the order of ``methods``.
 
         Raises:
             ConfigError: one is not installed, is listed twice or is misconfigured, or there are
@@ -59,7 +59,7 @@ class Methods:
                 methods.append(method)
         if issues:
             raise ConfigError(issues)
-        return [one for one in methods if not config.accept or one.name in config.accept]
+        return methods
 
     def _make(self, plugin: type[AuthMethod[Any]], settings: FilterConfig) -> AuthMethod[Any]:
         for known, method in self._made:
