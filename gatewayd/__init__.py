@@ -53,7 +53,7 @@ from gatewayd.exchange import (
 from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
-from gatewayd.pepper import check_pepper, read_pepper
+from gatewayd.pepper import check_pepper, is_embedded, read_pepper
 from gatewayd.principal import Principal
 from gatewayd.redis.link import Redis
 from gatewayd.resilience.backoff import Backoff
@@ -69,6 +69,7 @@ from gatewayd.services.health import HealthChange
 from gatewayd.services.instance import Instance
 from gatewayd.services.service import Service
 from gatewayd.signed_header import check_header, sign_header
+from gatewayd.store.api_keys import ApiKeyRecord
 from gatewayd.store.store import Store
 from gatewayd.telemetry.metrics import Cell, Family, Histogram, Metrics
 from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
@@ -87,6 +88,7 @@ __all__ = [
     "TRACE",
     "TRIED",
     "TRY_TIMEOUT",
+    "ApiKeyRecord",
     "Attempt",
     "Audit",
     "AuditEvent",
@@ -162,6 +164,7 @@ __all__ = [
     "get_span_id",
     "get_trace_id",
     "hash_api_key",
+    "is_embedded",
     "load_public_key",
     "new_trace_ids",
     "read_pepper",

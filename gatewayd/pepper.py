@@ -18,10 +18,17 @@ from gatewayd.errors import GatewayError
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from gatewayd.store.store import Store
+
 MIN_CHARACTERS, MIN_DISTINCT = 32, 8
 """What a pepper has at least: 16 random bytes in hexadecimal are as strong as AES-128, and one
 character repeated is no secret."""
 _MAX_BYTES = 4096
+
+
+def is_embedded(store: Store) -> bool:
+    """Whether the store is this installation's only, so that its pepper may be as well."""
+    return store.config.url.startswith("sqlite:")
 
 
 def check_pepper(pepper: str) -> str:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from gatewayd.audit import Audit, AuditEvent
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
-from gatewayd.pepper import read_or_make_pepper
+from gatewayd.pepper import is_embedded, read_or_make_pepper
 from gatewayd.redis.link import Redis
 from gatewayd.store.store import Store
 
@@ -62,7 +62,7 @@ class Keys:
             raise GatewayError(f"filters.auth.api_key cannot be used: {keys}") from None
         if config.pepper is not None:
             return str(config.pepper.get_secret_value())
-        if not self._store.embedded:
+        if not is_embedded(self._store):
             raise GatewayError("set filters.auth.api_key.pepper: other nodes share the store")
         return read_or_make_pepper(Path(config.pepper_file))
 

@@ -12,6 +12,7 @@ from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOp
 from gatewayd.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from gatewayd.store.api_keys import ApiKeyRecord
@@ -40,7 +41,7 @@ def keys_list(
 
 async def _list(
     config: Path, env: str | None, owner: str | None, *, everything: bool
-) -> list[ApiKeyRecord]:
+) -> Sequence[ApiKeyRecord]:
     async with opened(config, env) as keys:
         return await keys.table.list(owner=owner, include_revoked=everything)
 

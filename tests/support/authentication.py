@@ -17,6 +17,7 @@ from gatewayd import (
     hash_api_key,
 )
 from gatewayd.registry import Plugins, Registry
+from gatewayd.store.settings import StoreConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -182,10 +183,8 @@ class FakeKeys:
 class FakeStore:
     """A store that has API keys only."""
 
-    embedded = True
-    identity = "a database of the tests"
-
-    def __init__(self) -> None:
+    def __init__(self, url: str = "sqlite:///of_the_tests.db") -> None:
+        self.config = StoreConfig(url=url)
         self.api_keys = FakeKeys()
 
     async def start(self) -> None:

@@ -17,6 +17,7 @@ from gatewayd import (
     ConfigError,
     ConfigIssue,
     InvalidCredential,
+    is_embedded,
     split_api_key,
     verify_api_key,
 )
@@ -46,7 +47,7 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
     def __init__(self, config: ApiKeyConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
         store, redis = gateway.store, gateway.redis
-        if config.pepper is None and store is not None and not store.embedded:
+        if config.pepper is None and store is not None and not is_embedded(store):
             message = "needed, as the store is shared: 32 or more random characters"
             raise ConfigError(ConfigIssue(message, key="pepper"))
         make = partial(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from gatewayd import AuthUnavailable, GatewayError, read_pepper
 from gatewayd_filters.auth.api_key.known import KnownKey
-from gatewayd_filters.auth.api_key.snapshot import SnapshotFile
+from gatewayd_filters.auth.api_key.snapshot import SnapshotFile, database_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -100,7 +100,7 @@ class KeyDirectory:
         self._next_look = self._next_touch = self._next_confirm = float("-inf")
         self._failure: str | None = None
         self._task: asyncio.Task[None] | None = None
-        source = "" if store is None else store.identity
+        source = "" if store is None else database_of(store)
         self._file = SnapshotFile(Path(config.snapshot_file), source)
         self._known = metrics.gauge("gatewayd_api_keys", "API keys in memory.").labels()
         self._not_loaded = metrics.gauge(

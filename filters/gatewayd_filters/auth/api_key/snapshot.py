@@ -13,6 +13,7 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -20,6 +21,8 @@ from gatewayd import ApiKeyRecord, GatewayError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from gatewayd import Store
 
 _PURPOSE = b"gatewayd snapshot of API keys\n"  # no secret of a key looks like this
 _SETS = frozenset({"roles", "permissions", "scopes"})
@@ -102,6 +105,12 @@ class SnapshotFile:
             raise GatewayError(f"{self.path} is of another database")
         records = [_record(row) for row in content["keys"]]
         return Snapshot(content["version"], records, status.st_mtime)
+
+
+def database_of(store: Store) -> str:
+    """Return what tells a database from others, without the password."""
+    parts = urlsplit(store.config.url)
+    return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or ''}{parts.path}"
 
 
 def _mac(pepper: str, body: bytes) -> bytes:

@@ -11,7 +11,7 @@ from gatewayd import AuthUnavailable, InvalidCredential
 from gatewayd.crypto import new_api_key
 from gatewayd.testing import make_exchange
 from gatewayd_filters.auth.api_key.directory import BATCH, FRESH
-from tests.support.authentication import FakeRedis, key_record
+from tests.support.authentication import FakeRedis, FakeStore, key_record
 
 if TYPE_CHECKING:
     from gatewayd_filters.auth.api_key import ApiKeyMethod
@@ -235,7 +235,7 @@ async def test_a_file_that_was_tampered_with_is_not_used(world: World, harm: str
     elif harm == "empty":
         file.write_bytes(b"")
     elif harm == "database":
-        world.store.identity = "another"
+        world.store = FakeStore("sqlite:///another.db")
     else:
         settings = {"pepper": "another pepper that is long enough"}
     world.store.api_keys.failure = AWAY

@@ -212,9 +212,7 @@ async def test_a_wrong_key_is_not_noted_as_used(world: World) -> None:
 
 
 def test_a_shared_store_needs_a_pepper() -> None:
-    store = FakeStore()
-    store.embedded = False
-    gateway = make_gateway(store=as_store(store))
+    gateway = make_gateway(store=as_store(FakeStore("mysql://gateway:a@db.test/gateway_db")))
     with pytest.raises(ConfigError, match="pepper: needed"):
         ApiKeyMethod(ApiKeyConfig(), gateway)
 
