@@ -55,6 +55,7 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         )
         same = config.model_copy(update=_SHOWN_HOW)
         self._directory = gateway.keep(("api_key", same, store, redis), make)
+        self._keys = self._directory.keys
         self._clock = gateway.clock
         self._field = config.header.lower().encode()
         self._parameter = config.query.encode()
@@ -69,7 +70,7 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         await self._directory.start()
 
     async def _check(self) -> None:
-        self._directory.check()
+        self._keys.check()
 
     def credential(self, exchange: Exchange) -> bytes | None:
         """Return the value of the field."""
@@ -100,15 +101,15 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
 
     def remembered(self, credential: bytes) -> Principal | None:
         """Return the principal of a key that was good, and still is, wherever it is shown from."""
-        directory = self._directory
-        known = directory.checked.get(credential)
+        keys = self._keys
+        known = keys.checked.get(credential)
         # A key that was revoked, rotated or changed is another object, or none.
-        if known is None or directory.keys.get(known.id) is not known:
+        if known is None or keys.by_id.get(known.id) is not known:
             return None
         now = self._now()
-        if now >= known.expires_at or self._clock() > directory.usable_until:
+        if now >= known.expires_at or self._clock() > keys.usable_until:
             return None
-        directory.used[known.id] = now
+        keys.used[known.id] = now
         return known.principal
 
     async def verify(self, credential: bytes, exchange: Exchange) -> Principal:
@@ -123,25 +124,25 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         if parts is None:
             raise InvalidCredential("malformed")
         key_id, secret = parts
-        directory = self._directory
-        directory.check()
-        known = directory.keys.get(key_id)
+        keys = self._keys
+        keys.check()
+        known = keys.by_id.get(key_id)
         matches = self._matches(known, secret)
         if known is None:
-            raise InvalidCredential(directory.reason_unknown(key_id), key_id)
+            raise InvalidCredential(keys.reason_unknown(key_id), key_id)
         if not matches:
-            raise InvalidCredential("wrong_secret", key_id)
+            raise InvalidCredential(keys.reason_wrong(), key_id)
         now = self._now()
         if now >= known.expires_at:
             raise InvalidCredential("expired", key_id)
         if not known.allows(exchange.request.peer.address):
             raise InvalidCredential("network", key_id)
-        directory.used[key_id] = now
+        keys.used[key_id] = now
         if not known.restricted:
-            directory.remember(credential, known)
+            keys.remember(credential, known)
         return known.principal
 
     def _matches(self, known: KnownKey | None, secret: str) -> bool:
         """Whether a secret is that of a key; takes as long where there is no such key."""
         expected = _NO_HASH if known is None else known.hash
-        return verify_api_key(secret, self._directory.pepper or "", expected)
+        return verify_api_key(secret, self._keys.pepper or "", expected)

@@ -10,7 +10,8 @@ import pytest
 from gatewayd import AuthUnavailable, InvalidCredential
 from gatewayd.crypto import new_api_key
 from gatewayd.testing import make_exchange
-from gatewayd_filters.auth.api_key.directory import BATCH, FRESH
+from gatewayd_filters.auth.api_key.directory import BATCH
+from gatewayd_filters.auth.api_key.keys import FRESH
 from tests.support.authentication import FakeRedis, FakeStore, key_record
 
 if TYPE_CHECKING:
@@ -103,11 +104,11 @@ async def test_only_changed_keys_are_read_and_more_than_a_batch_of_them(world: W
     for number in range(2 * BATCH + 1):
         table.put(key_record(f"{number:012d}", SECRET))
     async with world.running():
-        assert len(world.directory.keys) == 2 * BATCH + 1
+        assert len(world.directory.keys.by_id) == 2 * BATCH + 1
         before = table.queries
         table.put(key_record(KEY_ID, SECRET))
         await world.turn(5)
-        assert KEY_ID in world.directory.keys
+        assert KEY_ID in world.directory.keys.by_id
         assert table.queries - before == 2  # the version, and one batch
 
 
@@ -143,6 +144,20 @@ async def test_an_outage_with_stale(world: World, seconds: float, known: str, un
         await world.turn(1)
         assert await verdict(method, KEY) == "shop"
         assert await verdict(method, OTHER) == "unknown_key"
+
+
+async def test_another_secret_may_be_a_new_one_in_an_outage(world: World) -> None:
+    world.store.api_keys.put(key_record(KEY_ID, SECRET))
+    rotated = KEY.replace(SECRET, OTHER_SECRET)
+    async with world.running() as method:
+        world.store.api_keys.put(key_record(KEY_ID, OTHER_SECRET))
+        world.store.api_keys.failure = AWAY
+        await world.turn(FRESH + 1)
+        assert await verdict(method, rotated) == "unavailable"
+        world.store.api_keys.failure = None
+        await world.turn(1)
+        assert await verdict(method, rotated) == "shop"
+        assert await verdict(method, KEY) == "wrong_secret"
 
 
 @pytest.mark.parametrize(("seconds", "known"), [(FRESH - 1, "shop"), (FRESH + 1, "unavailable")])

@@ -193,7 +193,7 @@ async def test_uses_are_not_lost_in_an_outage(world: World) -> None:
 
 
 async def test_what_is_remembered_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatewayd_filters.auth.api_key.directory._REMEMBERED_CHECKED", 1)
+    monkeypatch.setattr("gatewayd_filters.auth.api_key.keys._REMEMBERED_CHECKED", 1)
     world.store.api_keys.put(key_record(KEY_ID, SECRET))
     world.store.api_keys.put(key_record(OTHER_ID, OTHER_SECRET))
     async with world.running() as method:
@@ -208,7 +208,7 @@ async def test_a_wrong_key_is_not_noted_as_used(world: World) -> None:
     world.store.api_keys.put(key_record(KEY_ID, SECRET))
     async with world.running() as method:
         await refused(method, KEY.replace(SECRET, OTHER_SECRET).encode())
-        assert world.directory.used == {}
+        assert world.directory.keys.used == {}
 
 
 def test_a_shared_store_needs_a_pepper() -> None:
