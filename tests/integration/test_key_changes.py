@@ -6,12 +6,13 @@ import http.client
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.held_origin import HeldOrigin
-from tests.support.servers import GatewayProcess
+from tests.support.servers import GatewayProcess, Process, free_port, require_program
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,13 +80,16 @@ def gateway(
     request: pytest.FixtureRequest, origin: HeldOrigin, tmp_path: Path
 ) -> Iterator[tuple[GatewayProcess, float]]:
     """Run two workers; tell within how many seconds they have to know a change."""
-    config, bound = "", 10.0
-    if request.param == "with Redis":
-        redis = request.getfixturevalue("redis_server")
-        config, bound = f'[redis]\nurl = "redis://127.0.0.1:{redis.port}/0"\n', 2.0
-    text = CONFIG.format(redis=config, port=origin.server_port)
-    with GatewayProcess(text, tmp_path) as process:
-        yield process, bound
+    with ExitStack() as stack:
+        config, bound = "", 10.0
+        if request.param == "with Redis":
+            program = require_program("redis-server", package="redis-server")
+            port = free_port()
+            command = [program, "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+            stack.enter_context(Process(command, tmp_path / "redis.log", port=port))
+            config, bound = f'[redis]\nurl = "redis://127.0.0.1:{port}/0"\n', 2.0
+        text = CONFIG.format(redis=config, port=origin.server_port)
+        yield stack.enter_context(GatewayProcess(text, tmp_path)), bound
 
 
 def test_every_worker_knows_a_change_in_time(gateway: tuple[GatewayProcess, float]) -> None:
