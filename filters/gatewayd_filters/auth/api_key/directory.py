@@ -71,6 +71,7 @@ class KeyDirectory:
         self._clock = clock
         self._now = now
         self._seen_in_redis: int | None = None
+        self._saved_version: int | None = None
         self._next_look = self._next_touch = self._next_confirm = float("-inf")
         self._task: asyncio.Task[None] | None = None
         source = "" if store is None else database_of(store)
@@ -143,7 +144,7 @@ class KeyDirectory:
         # The moment before: a change that is committed while we read may be missed.
         now = self._clock()
         try:
-            changed = await self._read()
+            await self._read()
         except Exception as error:  # of the database, its driver, or the pepper's file
             self._failures["read"].value += 1
             self._seen_in_redis = None
@@ -157,17 +158,16 @@ class KeyDirectory:
         self._next_look = now + self._config.poll_interval * 0.75  # below every pause
         self.keys.known_at(now)
         if self._config.on_outage == "stale":
-            await self._write_file(changed=changed)
+            await self._write_file()
 
-    async def _read(self) -> bool:
-        """Read what has changed since the last time; return whether anything has."""
+    async def _read(self) -> None:
+        """Read what has changed since the last time."""
         if self._store is None:
             raise GatewayError("there is no store")
         table = self._store.api_keys
         async with asyncio.timeout(QUERY_TIMEOUT):
             latest = await table.latest_version()
         keys = self.keys
-        changed = latest != keys.version
         anew = keys.must_start_over(latest)
         if anew:
             logger.info("all API keys are read again")
@@ -184,7 +184,6 @@ class KeyDirectory:
         keys.by_id, keys.version = by_id, version
         keys.count()
         await self._read_pepper()
-        return changed
 
     async def _read_pepper(self) -> None:
         """Read the pepper's file as soon as there is one: it is made with the first key."""
@@ -215,19 +214,21 @@ class KeyDirectory:
         keys.usable_until = self._clock() - age + self._config.max_stale
         logger.warning("%d API keys as they were %.0f s ago are used", len(keys.by_id), age)
 
-    async def _write_file(self, *, changed: bool) -> None:
-        now = self._clock()
-        if self.keys.pepper is None or (not changed and now < self._next_confirm):
+    async def _write_file(self) -> None:
+        """Write what is known, or that what was written is true still; never of older content."""
+        now, version, pepper = self._clock(), self.keys.version, self.keys.pepper
+        if pepper is None or (version == self._saved_version and now < self._next_confirm):
             return
         records = [known.record for known in self.keys.by_id.values()]
         try:
-            if changed or not self._file.path.exists():
-                save = self._file.save
-                await asyncio.to_thread(save, self.keys.pepper, self.keys.version, records)
+            if version != self._saved_version:
+                await asyncio.to_thread(self._file.save, pepper, version, records)
+                self._saved_version = version
             else:
                 await asyncio.to_thread(self._file.confirm)
         except OSError as error:
             self._failures["snapshot"].value += 1
+            self._saved_version = None
             logger.warning("the snapshot of API keys cannot be written: %s", error)
         self._next_confirm = now + CONFIRM_INTERVAL
 

@@ -238,6 +238,28 @@ async def test_the_file_tells_until_when_it_was_true(world: World) -> None:
         assert file.stat().st_mtime > 1
 
 
+async def test_a_file_that_could_not_be_written_is_not_called_true(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    record = world.store.api_keys.put(key_record(KEY_ID, SECRET))
+    file = world.folder / "snapshot"
+
+    def full(*_: object) -> None:
+        raise OSError("no space left")
+
+    async with world.running():
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            world.store.api_keys.put(record, revoked_at=1)
+            await world.turn(5)
+            os.utime(file, (1, 1))
+            await world.turn(11)
+            assert file.stat().st_mtime == 1
+            assert KEY_ID.encode() in file.read_bytes()
+        await world.turn(11)
+        assert KEY_ID.encode() not in file.read_bytes()
+
+
 @pytest.mark.parametrize("harm", ["bytes", "pepper", "database", "empty"])
 async def test_a_file_that_was_tampered_with_is_not_used(world: World, harm: str) -> None:
     world.store.api_keys.put(key_record(KEY_ID, SECRET))
