@@ -53,6 +53,7 @@ from gatewayd.exchange import (
 from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
+from gatewayd.pepper import check_pepper, is_embedded, read_pepper
 from gatewayd.principal import Principal
 from gatewayd.redis.link import Redis
 from gatewayd.resilience.backoff import Backoff
@@ -162,12 +163,15 @@ __all__ = [
     "WeakKey",
     "__version__",
     "check_header",
+    "check_pepper",
     "check_strength",
     "get_span_id",
     "get_trace_id",
     "hash_api_key",
+    "is_embedded",
     "load_public_key",
     "new_trace_ids",
+    "read_pepper",
     "read_trace_context",
     "sign_header",
     "split_api_key",

@@ -56,7 +56,8 @@ class AuthMethod(Generic[ConfigT]):
         gateway: What the host gives to filters.
 
     The constructor does no I/O; :meth:`start` does, and :meth:`close` undoes it. One instance
-    serves all exchanges at once.
+    serves all exchanges of a generation, of all routes. What it learns and what should outlive a
+    reload belongs into ``gateway.keep``.
 
     """
 
@@ -82,9 +83,18 @@ class AuthMethod(Generic[ConfigT]):
     def credential(self, exchange: Exchange) -> bytes | None:
         """Return the credential of this kind that the request shows, ``None`` where it has none.
 
-        Takes it out of the request where it must not go upstream.
+        Takes it out of the request where it must not go upstream. A field that has several values
+        makes a credential that is wrong, not one of them.
         """
         raise NotImplementedError
+
+    def query_credential(self, exchange: Exchange) -> bytes | None:  # noqa: ARG002
+        """Return the credential of this kind in the query; asked only on routes that allow it.
+
+        Takes it out of ``request.query``, which goes upstream, and ``request.target``, which goes
+        into logs. Most kinds of credential have no place there.
+        """
+        return None
 
     def remembered(self, credential: bytes) -> Principal | None:
         """Return the principal of a credential that is known to be good right now, at no wait."""

@@ -52,6 +52,14 @@ def _line(name: str, value: str) -> tuple[bytes, bytes]:
     return name.encode("ascii"), raw
 
 
+def _without(encoded: bytes, lines: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Cut lines out of encoded ones, which is faster than to encode all others again."""
+    encoded = b"\r\n" + encoded  # so that a line is found where it begins, not within another
+    for name, value in lines:
+        encoded = encoded.replace(b"\r\n" + name + b": " + value + b"\r\n", b"\r\n", 1)
+    return encoded[2:]
+
+
 class Headers:
     """The header (or trailer) fields of one message.
 
@@ -139,6 +147,20 @@ class Headers:
             if self._encoded is not None:
                 self._encoded += name + b": " + value + b"\r\n"
 
+    def extend_with(self, other: Headers) -> None:
+        """Append the lines of other headers; half the time of :meth:`extend` where prepared."""
+        if self._index is None or not self._index.keys().isdisjoint(other.index):
+            self.extend(other._raw)
+            return
+        if self._shared:
+            self._raw = self._raw.copy()
+            self._index = self._index.copy()
+            self._shared = False
+        self._raw += other._raw
+        self._index.update(other.index)
+        if self._encoded is not None:
+            self._encoded += other.encoded
+
     def set(self, name: str, value: str) -> None:
         """Replace every line of ``name`` with one; raises as :meth:`add` does."""
         line = _line(name, value)  # first, so that a bad one changes nothing
@@ -148,11 +170,19 @@ class Headers:
 
     def remove(self, *names: str) -> None:
         """Drop every line of these names; an absent name is no error."""
-        keys = {field_name(name) for name in names}
-        if not keys.isdisjoint(self.index):
-            self._raw = [pair for pair in self._raw if pair[0].lower() not in keys]
-            self._index = None
-            self._encoded = None
+        index = self.index
+        keys = {key for name in names if (key := field_name(name)) in index}
+        if keys:
+            kept: list[tuple[bytes, bytes]] = []
+            gone: list[tuple[bytes, bytes]] = []
+            for pair in self._raw:
+                (gone if pair[0].lower() in keys else kept).append(pair)
+            self._raw = kept
+            self._index = index = dict(index)
+            for key in keys:
+                del index[key]
+            if self._encoded is not None:
+                self._encoded = _without(self._encoded, gone)
             self._shared = False
 
     def prepare(self) -> None:

@@ -34,7 +34,7 @@ from gatewayd.registry import PluginError
 from gatewayd.telemetry.tracing import get_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from gatewayd.config.schema import GatewayConfig
     from gatewayd.filter import Filter, Forward
@@ -110,6 +110,7 @@ class Pipeline:
             (i for i, plugin in enumerate(classes) if ROUTE in plugin.provides), len(classes) - 1
         )
         before, after = classes[:split], classes[split:]
+        self._refuse_late_settings({plugin.name for plugin in before})
         self.entry = self._compile(before, end=self._dispatch if after else _end_of_pipeline)
         if after:
             self._compile_routes(before, after)
@@ -125,6 +126,30 @@ class Pipeline:
         if issues:
             raise ConfigError(issues)
         return classes
+
+    def _refuse_late_settings(self, before: Collection[str]) -> None:
+        """Refuse what a route or service sets for a filter that runs before either is known.
+
+        It would do nothing, and somebody who writes ``auth_required = true`` must not get a route
+        that is open.
+        """
+        config = self._config
+        places = [
+            *((f"services.{name}", one.filters) for name, one in config.services.items()),
+            *((f"routes[{index}]", one.filters) for index, one in enumerate(config.routes)),
+        ]
+        issues = [
+            ConfigIssue(
+                f"filter {name!r} runs before a route is known, with the settings of [filters]",
+                key=f"{place}.filters.{name}",
+                hint="place it behind the filter that matches routes, or take this out",
+            )
+            for place, filters in places
+            for name in filters
+            if name in before
+        ]
+        if issues:
+            raise ConfigError(issues)
 
     def _compile_routes(
         self, before: Sequence[type[AnyFilter]], after: Sequence[type[AnyFilter]]

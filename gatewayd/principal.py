@@ -8,8 +8,17 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import quote
 
+from gatewayd.headers import Headers
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+IDENTITY_FIELDS = frozenset({
+    b"x-user-id", b"x-user-name", b"x-user-email", b"x-user-roles", b"x-user-permissions",
+    b"x-user-scopes", b"x-api-key-id", b"x-auth-method",
+})  # fmt: skip
+"""Every field that :meth:`Principal.to_forward_headers` may return, in lower case. The server
+removes them from what clients send, whatever ``server.identity_headers`` says."""
 
 # What may not stand in a header field, and what would end or begin a member of a list in one.
 _UNSAFE = re.compile(r"[^\x21-\x7e]|[,%]")
@@ -52,12 +61,13 @@ class Principal:
 
         Whatever in a value is not printable ASCII, and commas and percent signs in it, is
         percent-encoded as UTF-8, so that a list of roles has as many members as there are roles.
-        The fields are those of ``server.identity_headers``, which clients cannot send.
+        The fields are :data:`IDENTITY_FIELDS`, which clients cannot send.
         """
-        return self._forward_headers
+        return self.forward_headers.raw
 
     @cached_property
-    def _forward_headers(self) -> Sequence[tuple[bytes, bytes]]:
+    def forward_headers(self) -> Headers:
+        """The same, prepared for adding them to many requests; not to be changed."""
         values: dict[bytes, str | None] = {
             b"X-User-Id": _encoded(self.id),
             b"X-User-Name": _encoded(self.name),
@@ -68,7 +78,9 @@ class Principal:
             b"X-Api-Key-Id": _encoded(self.key_id),
             b"X-Auth-Method": _encoded(self.method),
         }
-        return tuple((name, value.encode("ascii")) for name, value in values.items() if value)
+        headers = Headers((name, value.encode("ascii")) for name, value in values.items() if value)
+        headers.prepare()
+        return headers
 
 
 def _encoded(text: str | None) -> str | None:

@@ -160,6 +160,14 @@ class CopiesAreIndependent(RuleBasedStateMachine):
         headers.extend((b"E", value) for value in values)
         lines.extend((b"E", value) for value in values)
 
+    @rule(number=numbers, fields=st.lists(st.tuples(NAMES, VALUES), max_size=3))
+    def extend_with(self, number: int, fields: list[tuple[str, str]]) -> None:
+        headers, lines = self.known[number]
+        other = Headers.of(fields)
+        headers.extend_with(other)
+        lines.extend(other.raw)
+        is_consistent(other, Headers.of(fields)._raw)
+
     # What is made when asked for is made at different times, before and after copying.
     @rule(number=numbers)
     def ask_index(self, number: int) -> None:

@@ -194,7 +194,6 @@ async def test_filters_after_the_match_have_the_settings_of_their_route() -> Non
             route("of_service", "t"),
             route("of_both", "t", tag={"text": "route"}),
             route("without", tag=False),
-            route("before", other={"text": "never"}),
         ],
     )  # fmt: skip
     found = {name: await trace(pipeline, f"/{name}") for name, _ in pipeline.chains}
@@ -205,8 +204,22 @@ async def test_filters_after_the_match_have_the_settings_of_their_route() -> Non
         "of_service": ["before", "service", "/service", "/before"],
         "of_both": ["before", "route", "/route", "/before"],
         "without": before,
-        "before": ["before", "gateway", "/gateway", "/before"],
     }
+
+
+@pytest.mark.parametrize("setting", [{"text": "never"}, True, False])
+def test_settings_of_a_route_for_a_filter_before_the_match_are_refused(setting: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compiled("other", "match", "tag", "end", routes=[route("early", other=setting)])
+    (issue,) = caught.value.issues
+    assert issue.key == "routes[0].filters.other"
+    assert "before a route is known" in issue.message
+
+
+def test_and_those_of_a_service() -> None:
+    services = {"t": {"filters": {"other": {"text": "never"}}}}
+    with pytest.raises(ConfigError, match=r"services\.t\.filters\.other"):
+        compiled("other", "match", "tag", "end", services=services, routes=[route("early", "t")])
 
 
 async def test_each_service_of_a_route_has_its_chain() -> None:

@@ -23,6 +23,8 @@ _routes = App(name="routes", help="Show the routes of a configuration.")
 _plugins = App(name="plugins", help="Show the installed plugins.")
 app.command(_routes)
 app.command(_plugins)
+_keys = App(name="keys", help="Make and manage API keys.")
+app.command(_keys)
 
 app.command(
     "gatewayd.cli.serve:serve",
@@ -68,6 +70,40 @@ _plugins.command(
     "gatewayd.cli.plugins_show:plugins_show",
     name="show",
     help="Show a plugin with all its settings.",
+)
+_keys.command(
+    "gatewayd.cli.keys_create:keys_create",
+    name="create",
+    help="""Make an API key and print it.
+
+    It is shown this once: the store has nothing but a hash of it. Running gateways know it within
+    2 seconds where Redis is configured, within 10 without it.
+    """,
+)
+_keys.command(
+    "gatewayd.cli.keys_list:keys_list", name="list", help="List the API keys; no secret is shown."
+)
+_keys.command(
+    "gatewayd.cli.keys_show:keys_show",
+    name="show",
+    help="Show all that is known of an API key, but nothing secret.",
+)
+_keys.command(
+    "gatewayd.cli.keys_revoke:keys_revoke",
+    name="revoke",
+    help="""Revoke an API key, for good.
+
+    Running gateways refuse it within 2 seconds where Redis is configured, within 10 without it.
+    """,
+)
+_keys.command(
+    "gatewayd.cli.keys_rotate:keys_rotate",
+    name="rotate",
+    help="""Give an API key another secret and print the new key.
+
+    Its id, owner, roles and limits stay. The old secret is refused as a revoked key is; where both
+    have to work for a while, create a second key instead, and revoke the first one later.
+    """,
 )
 app.command(
     "gatewayd.cli.schema:schema",

@@ -14,6 +14,7 @@ _GROUPS = {
     "filter": "gatewayd.filters",
     "discovery": "gatewayd.discovery",
     "balancer": "gatewayd.balancers",
+    "authentication": "gatewayd.authentication",
 }
 
 
@@ -21,7 +22,7 @@ class Installed(NamedTuple):
     """An installed plugin.
 
     Attributes:
-        kind: ``filter``, ``discovery`` or ``balancer``.
+        kind: ``filter``, ``discovery``, ``balancer`` or ``authentication``.
         name: Its name.
         value: Module and class.
         distribution: Name and version of what it was installed with.

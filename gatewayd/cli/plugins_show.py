@@ -11,7 +11,12 @@ from gatewayd.cli.installed import Installed, installed
 from gatewayd.cli.options import JsonOption  # noqa: TC001  # cyclopts needs it
 from gatewayd.cli.output import print_json, print_markdown
 from gatewayd.config.issues import nearest
-from gatewayd.config.reference import balancer_sections, discovery_sections, filter_sections
+from gatewayd.config.reference import (
+    authentication_sections,
+    balancer_sections,
+    discovery_sections,
+    filter_sections,
+)
 from gatewayd.registry import PluginError, Plugins
 
 if TYPE_CHECKING:
@@ -55,6 +60,10 @@ def _facts(plugin: Installed, plugins: Plugins) -> dict[str, Any]:
         discovery = plugins.discovery.load(plugin.name)
         settings = discovery.Config.model_json_schema()
         return {"description": inspect.getdoc(discovery), "settings": settings}
+    if plugin.kind == "authentication":
+        method = plugins.authentication.load(plugin.name)
+        settings = method.Config.model_json_schema()
+        return {"description": inspect.getdoc(method), "settings": settings}
     balancer = plugins.balancers.load(plugin.name)
     settings = balancer.Config.model_json_schema()
     return {"description": inspect.getdoc(balancer), "settings": settings}
@@ -65,4 +74,6 @@ def _sections(plugin: Installed, plugins: Plugins) -> Iterable[str]:
         return filter_sections(plugins.filters.load(plugin.name))
     if plugin.kind == "discovery":
         return discovery_sections(plugins.discovery.load(plugin.name))
+    if plugin.kind == "authentication":
+        return authentication_sections(plugins.authentication.load(plugin.name))
     return balancer_sections(plugins.balancers.load(plugin.name))

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 __all__ = [
+    "authentication_sections",
     "balancer_sections",
     "built_in_plugins",
     "discovery_sections",
@@ -121,6 +122,12 @@ def discovery_sections(plugin: type[Discovery]) -> Iterator[str]:
     """Describe a discovery and its settings."""
     heading = f"### `[services.NAME]`, `discovery = {json.dumps(plugin.name)}`"
     yield from _plugin(heading, "services.NAME", plugin, plugin.Config, ())
+
+
+def authentication_sections(plugin: type[AuthMethod[Any]]) -> Iterator[str]:
+    """Describe an authentication method and its settings."""
+    heading = f"### `methods` of `auth`: `{plugin.name}`"
+    yield from _plugin(heading, plugin.name, plugin, plugin.Config, ())
 
 
 def _plugin(

@@ -89,7 +89,8 @@ class ServerConfig(Model):
         "X-User-Id", "X-User-Name", "X-User-Email", "X-User-Roles", "X-User-Permissions",
         "X-User-Scopes", "X-Api-Key-Id", "X-Auth-Method", "X-Principal",
     ]  # fmt: skip
-    """Fields in which upstreams trust the gateway; removed from every request on entry."""
+    """Fields in which upstreams trust the gateway; removed from every request on entry. Those in
+    which it tells of the caller itself are removed whether they are listed here or not."""
     tls: TlsConfig | None = None
     """TLS settings; plain HTTP where absent."""
 

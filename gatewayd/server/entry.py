@@ -23,6 +23,7 @@ from gatewayd.http1.grammar import (
     parse_host,
     split_absolute_form,
 )
+from gatewayd.principal import IDENTITY_FIELDS
 from gatewayd.routing.normalise import PathPolicy
 from gatewayd.server.forwarded import client_of
 
@@ -121,7 +122,8 @@ class Entry:
     def __init__(self, server: ServerConfig, routing: RoutingConfig) -> None:
         self.limits = server
         self.normalise = PathPolicy(routing).normalise
-        identity = frozenset(name.lower().encode("ascii") for name in server.identity_headers)
+        named = frozenset(name.lower().encode("ascii") for name in server.identity_headers)
+        identity = named | IDENTITY_FIELDS  # those that we set, whatever an operator leaves out
         self._stripped_untrusted = _THIS_HOP | identity | _FORWARDED
         self._stripped_trusted = _THIS_HOP | identity
         self.forbidden_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED

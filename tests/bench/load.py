@@ -47,15 +47,23 @@ class Load:
 
 
 def small_requests(
-    port: int, seconds: float, paths_file: Path | None = None, authorization: str | None = None
+    port: int,
+    seconds: float,
+    paths_file: Path | None = None,
+    authorization: str | None = None,
+    *,
+    path: str = "/",
+    headers: Sequence[str] = (),
 ) -> Load:
     """Ask for small answers with wrk.
 
     Args:
         port: Of the proxy.
         seconds: How long.
-        paths_file: One path per line, to ask for in turn; ``/`` where absent.
+        paths_file: One path per line, to ask for in turn; ``path`` where absent.
         authorization: The Authorization field of all requests; none where absent.
+        path: Path to ask for.
+        headers: Further fields of all requests, as ``Name: value``.
 
     Raises:
         MissingError: wrk is not installed.
@@ -64,10 +72,11 @@ def small_requests(
     program = needed("wrk", "Debian package wrk")
     duration = max(1, round(seconds))  # wrk knows whole seconds only
     command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{duration}s", "-s", WRK_SCRIPT]
-    field = ["-H", f"Authorization: {authorization}"] if authorization else []
+    fields = [*([f"Authorization: {authorization}"] if authorization else []), *headers]
+    command += [part for field in fields for part in ("-H", field)]
     arguments = ["--", str(paths_file)] if paths_file else []
     done = subprocess.run(
-        [*map(str, command), *field, f"http://127.0.0.1:{port}/", *arguments],
+        [*map(str, command), f"http://127.0.0.1:{port}{path}", *arguments],
         capture_output=True,
         text=True,
         check=False,

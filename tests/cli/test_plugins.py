@@ -19,6 +19,7 @@ def test_list_has_all_kinds(run: Callable[..., Run]) -> None:
     assert cors["distribution"].startswith("gatewayd ")
     assert ("discovery", "dns") in plugins
     assert ("balancer", "round_robin") in plugins
+    assert ("authentication", "api_key") in plugins
 
 
 def test_list_in_a_pipe_has_one_line_for_each(run: Callable[..., Run]) -> None:
@@ -36,7 +37,7 @@ def test_list_shows_a_name_that_is_defined_twice_twice(
     (folder / "entry_points.txt").write_text("[gatewayd.filters]\ncors = other:Cors\n")
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     lines = run("plugins", "list").out.splitlines()
-    assert len([line for line in lines if line.startswith("filter     cors ")]) == 2
+    assert len([line for line in lines if line.split()[:2] == ["filter", "cors"]]) == 2
     assert "defined twice" in run("check").err
 
 
@@ -45,6 +46,7 @@ def test_list_shows_a_name_that_is_defined_twice_twice(
     [
         ("balancer", ["## filter balancer", "Needs `service`", "| `strategy` | string or table"]),
         ("dns", ["## discovery dns", "| `resolvers` | array of strings |"]),
+        ("api_key", ["## authentication api_key", "`methods` of `auth`", "| `pepper` | string"]),
         ("p2c", ['`[filters.balancer.strategy]`, `name = "p2c"`', "| `decay` | number"]),
         ("round_robin", ["## balancer round_robin", 'name = "round_robin"', "in turn"]),
     ],
@@ -61,6 +63,9 @@ def test_show_as_json(run: Callable[..., Run]) -> None:
     assert shown["settings"]["properties"]["strategy"]["default"] == "round_robin"
     assert "settings" in run("plugins", "show", "static", "--json").json()[0]
     assert run("plugins", "show", "round_robin", "--json").json()[0]["kind"] == "balancer"
+    (method,) = run("plugins", "show", "api_key", "--json").json()
+    assert method["kind"] == "authentication"
+    assert "pepper" in method["settings"]["properties"]
 
 
 def test_show_of_an_unknown_name_tells_the_nearest(run: Callable[..., Run]) -> None:

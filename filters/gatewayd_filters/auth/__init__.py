@@ -1,1 +1,120 @@
-"""Authentication."""
+"""Authentication: who calls, by one of several kinds of credential.
+
+How a kind of credential is judged is a method, a plugin of its own. Here is what holds for all: the
+order in which they are asked, what becomes of requests that show nothing or something wrong, and
+what the upstream is told.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gatewayd import (
+    AUTH_REQUIRED,
+    PREFLIGHT,
+    PRINCIPAL,
+    AuthUnavailable,
+    Filter,
+    InvalidCredential,
+)
+from gatewayd_filters.auth.config import AuthConfig
+from gatewayd_filters.auth.methods import Methods
+from gatewayd_filters.auth.refusals import Challenges, Refusals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatewayd import AuthMethod, Exchange, Forward, Gateway, Principal, Response
+
+__all__ = ["Auth", "AuthConfig"]
+
+
+def _required(value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, bool):
+        raise TypeError("expected true or false")
+    return {"required": value}
+
+
+class Auth(Filter[AuthConfig]):
+    """Let only callers pass who have shown a valid credential, and tell later filters who it is."""
+
+    name = "auth"
+    Config = AuthConfig
+    provides = frozenset({PRINCIPAL})
+    route_keys: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {
+        "auth_required": _required
+    }
+
+    def __init__(self, config: AuthConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        # One of each for the routes of a generation; with it in the key, none outlives it.
+        self._shared = gateway.keep(("auth methods", gateway), partial(Methods, gateway))
+        self._refusals = gateway.keep(("auth refusals", gateway), partial(Refusals, gateway))
+        installed = self._shared.of(config)
+        methods = [one for one in installed if not config.accept or one.name in config.accept]
+        self._challenges = Challenges(methods, config.realm)
+        self._required = config.required
+        self._forwards = config.forward_headers
+        sources: list[tuple[AuthMethod[Any], Callable[[Exchange], bytes | None]]] = []
+        for method in methods:
+            sources.append((method, method.credential))
+            if config.allow_query:
+                sources.append((method, method.query_credential))
+        self._sources = tuple(sources)
+        self._dropped = tuple(one.credential for one in installed if one not in methods)
+        counter = self._refusals.counter
+        self._accepted = {one: counter.labels(one.name, "accepted") for one in methods}
+
+    async def start(self) -> None:
+        """Start the methods; they are closed with the generation, as other routes share them."""
+        await self._shared.start()
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        """See :meth:`gatewayd.Filter.__call__`.
+
+        Raises:
+            Reject: 401 where a credential is missing or wrong, 503 ``authentication_unavailable``
+                where it cannot be judged.
+
+        """
+        method: AuthMethod[Any] | None = None
+        credential: bytes | None = None
+        ambiguous = False
+        # All of them are asked, as a credential that decides nothing must not go upstream either.
+        for one, source in self._sources:
+            shown = source(exchange)
+            if shown is not None:
+                if method is None:
+                    method, credential = one, shown
+                elif method is one:
+                    ambiguous = True
+        for drop in self._dropped:
+            drop(exchange)
+        if self._required is not None:
+            exchange[AUTH_REQUIRED] = self._required
+        if method is None or credential is None:
+            if self._required is False or PREFLIGHT in exchange:
+                return await forward(exchange)
+            raise self._refusals.missing(self._challenges)
+        principal = None if ambiguous else method.remembered(credential)
+        if principal is None:
+            principal = await self._verify(method, credential, exchange, ambiguous=ambiguous)
+        self._accepted[method].value += 1
+        exchange[PRINCIPAL] = principal
+        if self._forwards:
+            exchange.request.headers.extend_with(principal.forward_headers)
+        return await forward(exchange)
+
+    async def _verify(
+        self, method: AuthMethod[Any], credential: bytes, exchange: Exchange, *, ambiguous: bool
+    ) -> Principal:
+        refuse = self._refusals.invalid
+        if ambiguous:  # in a field and in the query
+            raise refuse(method.name, InvalidCredential("ambiguous"), exchange, self._challenges)
+        try:
+            return await method.verify(credential, exchange)
+        except InvalidCredential as why:
+            raise refuse(method.name, why, exchange, self._challenges) from None
+        except AuthUnavailable as why:
+            raise self._refusals.unavailable(method.name, why) from why

@@ -1,0 +1,154 @@
+"""All API keys in memory, and what can be said of one that is shown.
+
+Requests are judged by what is in memory, and by how long ago that was known to be true:
+
+====================  ==========================  =====================================
+last look             a key that is known         another secret, or an unknown key
+====================  ==========================  =====================================
+fresh                 good                        invalid
+older, ``stale``      good, up to ``max_stale``   cannot be judged: it may be a new one
+older, ``closed``     cannot be judged            cannot be judged
+====================  ==========================  =====================================
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from gatewayd import AuthUnavailable
+from gatewayd_filters.auth.api_key.known import KnownKey
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from gatewayd import ApiKeyRecord, Metrics
+    from gatewayd_filters.auth.api_key.config import ApiKeyConfig
+
+FRESH = 10.0
+"""Seconds after a look for which what was seen counts as the present."""
+_REMEMBERED_REVOKED = 10_000
+_REMEMBERED_CHECKED = 10_000  # 3 MB; whoever has more keys in use pays for their hash
+
+logger = logging.getLogger("gatewayd.filters.auth")
+
+
+class Keys:
+    """The keys of one database, as they were when it was last looked into.
+
+    Args:
+        config: Settings.
+        clock: Monotonic seconds.
+        metrics: Where keys are counted.
+
+    Attributes:
+        by_id: Every key that is not revoked.
+        pepper: What secrets are hashed with; ``None`` as long as no key was ever made.
+        used: When keys were last used, in seconds of the Unix clock, until that is written down.
+        checked: Keys whose hash was right when they were last shown, by all that was shown.
+        version: Of the last change that is known.
+        usable_until: When nothing can be judged any more without another look.
+        failure: Why the last look failed, ``None`` where it did not.
+
+    """
+
+    def __init__(self, config: ApiKeyConfig, clock: Callable[[], float], metrics: Metrics) -> None:
+        self.by_id: dict[str, KnownKey] = {}
+        self.used: dict[str, float] = {}
+        self.checked: dict[bytes, KnownKey] = {}
+        self.pepper = None if config.pepper is None else config.pepper.get_secret_value()
+        self.version = 0
+        self.usable_until = float("-inf")
+        self.failure: str | None = None
+        self._fresh_until = float("-inf")
+        self._config = config
+        self._clock = clock
+        self._revoked: dict[str, None] = {}
+        self._in_memory = metrics.gauge("gatewayd_api_keys", "API keys in memory.").labels()
+        self._omitted = metrics.gauge(
+            "gatewayd_api_keys_omitted", "API keys for which `max_keys` leaves no room."
+        ).labels()
+        self._left_out = 0
+
+    def check(self) -> None:
+        """Tell whether keys can be judged at all.
+
+        Raises:
+            AuthUnavailable: they cannot.
+
+        """
+        if self._clock() > self.usable_until:
+            raise AuthUnavailable("store", self.failure or "API keys were not read yet")
+        if self.pepper is None and self.by_id:
+            raise AuthUnavailable("store", f"there are API keys, but no {self._config.pepper_file}")
+
+    def reason_wrong(self) -> str:
+        """Return why a secret is not that of its key.
+
+        Raises:
+            AuthUnavailable: the key may have got another one since.
+
+        """
+        if self._clock() > self._fresh_until:
+            raise AuthUnavailable("store", self.failure or "API keys were not read for a while")
+        return "wrong_secret"
+
+    def reason_unknown(self, key_id: str) -> str:
+        """Return why there is no such key.
+
+        Raises:
+            AuthUnavailable: there may be one.
+
+        """
+        if key_id in self._revoked:
+            return "revoked"
+        self.reason_wrong()
+        if self._left_out:
+            raise AuthUnavailable("store", "there are more API keys than `max_keys`")
+        return "unknown_key"
+
+    def remember(self, shown: bytes, known: KnownKey) -> None:
+        """Remember that a key was shown and good; what has changed since is found out by lookup."""
+        if len(self.checked) >= _REMEMBERED_CHECKED and shown not in self.checked:
+            del self.checked[next(iter(self.checked))]
+        self.checked[shown] = known
+
+    def known_at(self, moment: float) -> None:
+        """Take notice that all of this was true at a moment of the clock."""
+        stale = self._config.on_outage == "stale"
+        self._fresh_until = moment + FRESH
+        self.usable_until = moment + (max(self._config.max_stale, FRESH) if stale else FRESH)
+
+    def must_start_over(self, latest: int) -> bool:
+        """Whether all keys have to be read, and not those alone that have changed.
+
+        A database that is older than what is known was restored, or made anew. And where keys were
+        left out, what has changed may have made room for them.
+        """
+        return latest < self.version or (latest != self.version and self._left_out > 0)
+
+    def start_over(self) -> dict[str, KnownKey]:
+        """Return where to collect all keys, while those that are known stay in use."""
+        self._left_out = 0
+        return {}
+
+    def apply(self, keys: dict[str, KnownKey], records: Sequence[ApiKeyRecord]) -> None:
+        """Take changes over into these keys."""
+        for record in records:
+            if record.revoked_at is not None:
+                keys.pop(record.id, None)
+                self._revoked[record.id] = None
+                if len(self._revoked) > _REMEMBERED_REVOKED:
+                    del self._revoked[next(iter(self._revoked))]
+            elif record.id in keys or len(keys) < self._config.max_keys:
+                keys[record.id] = KnownKey(record)
+            else:
+                self._left_out += 1
+
+    def count(self) -> None:
+        """Bring the gauges up to date."""
+        if self._left_out > self._omitted.value:
+            limit = self._config.max_keys
+            logger.error("%d API keys are above max_keys = %d", self._left_out, limit)
+        self._omitted.value = self._left_out
+        self._in_memory.value = len(self.by_id)

@@ -1,0 +1,80 @@
+"""A key as it is held in memory: its record, and what follows from it."""
+
+from __future__ import annotations
+
+from ipaddress import IPv6Address, ip_address, ip_network
+from typing import TYPE_CHECKING
+
+from gatewayd import Principal
+
+if TYPE_CHECKING:
+    from ipaddress import IPv4Network, IPv6Network
+
+    from gatewayd import ApiKeyRecord
+
+NEVER = float("inf")
+
+
+class KnownKey:
+    """One key that is not revoked.
+
+    Args:
+        record: What the store knows of it.
+
+    Attributes:
+        record: The same.
+        id: Its public id.
+        hash: Of its secret.
+        principal: Who shows it.
+        expires_at: Seconds of the Unix clock.
+        restricted: Whether it may be used from some networks only.
+
+    """
+
+    __slots__ = ("_networks", "expires_at", "hash", "id", "principal", "record", "restricted")
+
+    def __init__(self, record: ApiKeyRecord) -> None:
+        self.record = record
+        self.id = record.id
+        self.hash = record.hash
+        self.expires_at = NEVER if record.expires_at is None else record.expires_at / 1e6
+        self.restricted = bool(record.networks)
+        self._networks = tuple(_networks(record.networks))
+        self.principal = Principal(
+            id=record.owner,
+            method="api_key",
+            kind="api_key",
+            name=record.name or None,
+            roles=frozenset(record.roles),
+            permissions=frozenset(record.permissions),
+            scopes=frozenset(record.scopes),
+            key_id=record.id,
+            rate_limit=record.rate_limit,
+            expires_at=None if record.expires_at is None else self.expires_at,
+        )
+
+    def allows(self, address: str) -> bool:
+        """Whether it may be used from this address; what cannot be judged may not."""
+        if not self.restricted:
+            return True
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            return False
+        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        return any(ip.version == network.version and ip in network for network in self._networks)
+
+    def __repr__(self) -> str:
+        return f"<API key {self.record.id} of {self.record.owner}>"
+
+
+def _networks(texts: tuple[str, ...]) -> list[IPv4Network | IPv6Network]:
+    """Return the networks that can be read; one that cannot allows nobody."""
+    networks = []
+    for text in texts:
+        try:
+            networks.append(ip_network(text, strict=False))
+        except ValueError:
+            continue
+    return networks

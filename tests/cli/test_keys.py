@@ -1,0 +1,147 @@
+"""``gatewayd keys``, with the embedded database."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+
+    Command = Callable[..., Run]
+
+KEY = re.compile(r"gw_[A-Za-z0-9]+_[A-Za-z0-9]+\n")
+
+
+def create(run: Command, *arguments: str) -> tuple[str, str]:
+    """Make a key; return it, and its id."""
+    status, out, err = run("keys", "create", "--owner", "shop", *arguments)
+    assert (status, err) == (0, "")
+    assert KEY.fullmatch(out)
+    return out.strip(), out.split("_")[1]
+
+
+def test_a_key_is_shown_once(run: Command, tmp_path: Path) -> None:
+    key, key_id = create(run, "--name", "import")
+    secret = key.split("_")[2]
+    for command in (("list",), ("list", "--json"), ("show", key_id), ("show", key_id, "--json")):
+        assert secret not in run("keys", *command).out
+    written = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert not [file for file in written if secret.encode() in file.read_bytes()]
+
+
+def test_the_pepper_is_made_with_the_first_key_and_its_owners_only(
+    run: Command, tmp_path: Path
+) -> None:
+    create(run)
+    pepper = tmp_path / "var/api_key.pepper"
+    assert pepper.stat().st_mode & 0o777 == 0o600
+    content = pepper.read_bytes()
+    create(run)
+    assert pepper.read_bytes() == content
+
+
+def test_everything_that_was_given_is_shown(run: Command) -> None:
+    _, key_id = create(
+        run, "--name", "import", "--role", "a", "--role", "b", "--permission", "orders:read",
+        "--scope", "s", "--network", "10.1.2.3/8", "--rate-limit", "100/minute",
+        "--expires", "2999-01-01",
+    )  # fmt: skip
+    shown = run("keys", "show", key_id, "--json").json()
+    assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", shown.pop("created"))
+    assert shown == {
+        "id": key_id,
+        "owner": "shop",
+        "name": "import",
+        "roles": ["a", "b"],
+        "permissions": ["orders:read"],
+        "scopes": ["s"],
+        "networks": ["10.0.0.0/8"],
+        "rate_limit": "100/minute",
+        "status": "active",
+        "expires": "2999-01-01T00:00:00Z",
+        "revoked": "",
+        "last_used": "",
+    }
+
+
+def test_a_revoked_key_is_listed_only_where_that_is_asked(run: Command) -> None:
+    _, key_id = create(run)
+    _, other_id = create(run)
+    assert run("keys", "revoke", key_id).out == f"API key {key_id} is revoked\n"
+    assert [one["id"] for one in run("keys", "list", "--json").json()] == [other_id]
+    everything = run("keys", "list", "--all", "--json").json()
+    assert {one["id"]: one["status"] for one in everything} == {
+        key_id: "revoked",
+        other_id: "active",
+    }
+
+
+def test_keys_are_listed_by_owner(run: Command) -> None:
+    create(run)
+    other = run("keys", "create", "--owner", "billing").out.split("_")[1]
+    listed = run("keys", "list", "--owner", "billing").out.splitlines()
+    assert [line.split()[0] for line in listed] == ["id", other]
+
+
+def test_a_rotated_key_keeps_its_id_and_gets_another_secret(run: Command) -> None:
+    key, key_id = create(run, "--role", "a")
+    rotated = run("keys", "rotate", key_id).out.strip()
+    assert rotated.split("_")[1] == key_id
+    assert rotated != key
+    assert run("keys", "show", key_id, "--json").json()["roles"] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("show", "nosuchkey"), "there is no API key 'nosuchkey'"),
+        (("revoke", "nosuchkey"), "there is no API key 'nosuchkey'"),
+        (("rotate", "nosuchkey"), "there is no API key 'nosuchkey'"),
+    ],
+)
+def test_what_is_not_there(run: Command, arguments: tuple[str, ...], says: str) -> None:
+    status, _, err = run("keys", *arguments)
+    assert (status, err) == (1, f"{says}\n")
+
+
+@pytest.mark.parametrize("command", ["revoke", "rotate"])
+def test_a_revoked_key_stays_revoked(run: Command, command: str) -> None:
+    _, key_id = create(run)
+    run("keys", "revoke", key_id)
+    status, out, err = run("keys", command, key_id)
+    assert (status, out) == (1, "")
+    assert "revoked" in err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--owner", ""),
+        ("--owner", "a\nb"),
+        ("--owner", "a", "--role", "two words"),
+        ("--owner", "a", "--network", "10.0.0.0/33"),
+        ("--owner", "a", "--rate-limit", "fast"),
+        ("--owner", "a", "--expires", "soon"),
+        ("--owner", "a", "--expires", "2001-01-01"),
+        (),
+    ],
+)
+def test_bad_arguments_make_no_key(run: Command, arguments: tuple[str, ...]) -> None:
+    assert run("keys", "create", *arguments).status != 0
+    assert run("keys", "list", "--json").json() == []
+
+
+def test_a_weak_pepper_makes_no_key_and_is_not_shown(run: Command, tmp_path: Path) -> None:
+    config = tmp_path / "conf/gateway.toml"
+    text = config.read_text().replace('"route_match",', '"route_match", "auth",', 1)
+    config.write_text(f'{text}\n[filters.auth.api_key]\npepper = "too-weak"\n')
+    status, out, err = run("keys", "create", "--owner", "shop")
+    assert (status, out) == (1, "")
+    assert "filters.auth.api_key" in err
+    assert "too-weak" not in err
