@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatewayd.config.load import LoadedConfig
-    from gatewayd.store.api_keys import ApiKeyRecord
+    from gatewayd.store.records import ApiKeyRecord
 
 TOPIC = "api_keys"
 """What gateways ask Redis about, to learn of changes at once."""

@@ -15,7 +15,7 @@ from gatewayd.cli.keys import described, now, opened
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json
 from gatewayd.crypto import hash_api_key, new_api_key
-from gatewayd.store.api_keys import ApiKeyRecord
+from gatewayd.store.records import ApiKeyRecord
 
 if TYPE_CHECKING:
     from pathlib import Path

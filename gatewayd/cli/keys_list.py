@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gatewayd.store.api_keys import ApiKeyRecord
+    from gatewayd.store.records import ApiKeyRecord
 
 _COLUMNS = ("id", "owner", "name", "status", "roles", "expires", "last_used")
 _OWNER = Parameter(help="Only the keys of this owner.")

@@ -16,7 +16,7 @@ from gatewayd.errors import GatewayError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatewayd.store.api_keys import ApiKeyRecord
+    from gatewayd.store.records import ApiKeyRecord
 
 _ID = Parameter(help="Id of the key: what stands between gw_ and the next _.")
 

@@ -14,7 +14,7 @@ from gatewayd.cli.output import print_json, print_table
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatewayd.store.api_keys import ApiKeyRecord
+    from gatewayd.store.records import ApiKeyRecord
 
 _ID = Parameter(help="Id of the key: what stands between gw_ and the next _.")
 
