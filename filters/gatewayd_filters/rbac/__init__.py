@@ -1,0 +1,116 @@
+"""Roles and permissions: whether an authenticated caller may use a route."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from gatewayd import AUTH_REQUIRED, PRINCIPAL, AuditEvent, Filter, Reject
+from gatewayd_filters.rbac.config import RbacConfig
+from gatewayd_filters.rbac.requirement import Decision, Requirement
+from gatewayd_filters.rbac.roles import Roles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from gatewayd import Exchange, Forward, Gateway, Principal, Response
+
+__all__ = ["Rbac", "RbacConfig"]
+
+# Decisions remembered per requirement: there are as many as callers differ in what they may, which
+# identity providers decide. Dropped as a whole when there are more; a decision takes some 5 us.
+_REMEMBERED = 4096
+
+_BY_DEFAULT = Decision(True, "default")
+_OPEN = Decision(True, "auth_required = false")
+_AUTHENTICATED = Decision(True, "auth_required = true")
+_NOBODY_NAMED = Decision(False, "the route does not say who may use it, and the default is deny")
+_ANONYMOUS = Decision(False, "not authenticated")
+
+
+def _shorthand(key: str) -> Callable[[Any], Mapping[str, Any]]:
+    return lambda value: {key: value}
+
+
+class Rbac(Filter[RbacConfig]):
+    """Let only callers pass who have the roles and permissions that the route asks for."""
+
+    name = "rbac"
+    Config = RbacConfig
+    requires = frozenset({PRINCIPAL})
+    route_keys: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {
+        "roles": _shorthand("required_roles"),
+        "permissions": _shorthand("required_permissions"),
+    }
+
+    def __init__(self, config: RbacConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        # The same for all routes that use the same roles, which are most.
+        key = ("rbac roles", config.model_dump_json(include={"roles"}))
+        self._requirement = Requirement(config, gateway.keep(key, lambda: Roles(config)))
+        self._stated = self._requirement.stated
+        self._enforce = config.mode == "enforce"
+        self._default = _BY_DEFAULT if config.default == "allow" else _NOBODY_NAMED
+        self._decided: dict[tuple[frozenset[str], ...], Decision] = {}
+        decisions = gateway.metrics.counter(
+            "gatewayd_rbac_decisions", "Decisions about authenticated callers.", ("decision",)
+        )
+        self._allowed = decisions.labels("allowed")
+        self._denied = decisions.labels("denied" if self._enforce else "shadow_denied")
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        """See :meth:`gatewayd.Filter.__call__`.
+
+        Raises:
+            Reject: 403 ``access_denied``.
+
+        """
+        decision = self.decide(exchange.get(PRINCIPAL), exchange.get(AUTH_REQUIRED))
+        if decision.allowed:
+            self._allowed.value += 1
+            return await forward(exchange)
+        self._denied.value += 1
+        self._record(exchange, decision)
+        if self._enforce:
+            raise Reject(403, "access_denied", "The caller may not use this route.")
+        return await forward(exchange)
+
+    def decide(self, principal: Principal | None, auth_required: bool | None) -> Decision:
+        """Return the decision about a caller.
+
+        Args:
+            principal: Who calls; ``None`` for somebody who has not authenticated.
+            auth_required: What the route says of authentication, ``None`` where it says nothing.
+
+        """
+        if not self._stated:
+            if auth_required is None:
+                return self._default
+            if not auth_required:
+                return _OPEN
+            return _ANONYMOUS if principal is None else _AUTHENTICATED
+        if principal is None:
+            return _ANONYMOUS
+        key = (principal.roles, principal.permissions, principal.scopes)
+        decision = self._decided.get(key)
+        if decision is None:
+            if len(self._decided) >= _REMEMBERED:
+                self._decided.clear()
+            decision = self._decided[key] = self._requirement.decide(principal)
+        return decision
+
+    def _record(self, exchange: Exchange, decision: Decision) -> None:
+        principal, route, request = exchange.get(PRINCIPAL), exchange.route, exchange.request
+        self.gateway.audit.record(
+            AuditEvent(
+                action="access",
+                outcome="denied",
+                reason=decision.rule,
+                actor="" if principal is None else principal.id,
+                request_id=exchange.id,
+                route="" if route is None else route.name,
+                method=request.method,
+                path=request.path,
+                client=request.peer.address,
+                detail={} if self._enforce else {"mode": "shadow"},
+            )
+        )
