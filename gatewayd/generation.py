@@ -97,11 +97,12 @@ class Generation:
         config, keep = self.loaded.config, self.gateway.keep
         metrics = self.gateway.metrics
         key = ("store", config.store.model_dump_json())
-        self.gateway.store = keep(key, lambda: Store(config.store, metrics))
+        store = self.gateway.store = keep(key, lambda: Store(config.store, metrics))
         if (settings := config.redis) is not None:
             key = ("redis", settings.model_dump_json())
             self.gateway.redis = keep(key, lambda: Redis(settings))
-        self.gateway.audit = keep(("audit",), Audit)
+        audit = ("audit", config.audit.model_dump_json(), key)
+        self.gateway.audit = keep(audit, lambda: Audit(config.audit, store, metrics))
 
     def compile(self) -> None:
         """Make the services and the pipeline's chains; nothing is started.
@@ -130,6 +131,7 @@ class Generation:
 
         """
         try:
+            await self.gateway.audit.start()
             await asyncio.gather(*(service.start() for service in self.services.values()))
             await self.pipeline.start()
         except ConfigError as error:

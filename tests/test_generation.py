@@ -222,6 +222,7 @@ async def test_a_first_generation_that_cannot_be_used_leaves_nothing(
 
 async def test_a_discovery_that_fails_leaves_nothing_of_the_others(reloading: Reloading) -> None:
     await reloading.adopt()
+    before = asyncio.all_tasks()
     services = "\n".join(
         f'services.{name}.discovery = "{kind}"'
         for name, kind in (("one", "slow"), ("two", "faulty"), ("three", "slow"))
@@ -229,7 +230,7 @@ async def test_a_discovery_that_fails_leaves_nothing_of_the_others(reloading: Re
     with pytest.raises(GatewayError, match="service 'two': discovery failed"):
         await reloading.adopt("second", services)
     assert await reloading.answer() == b"first"
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    tasks = asyncio.all_tasks() - before
     await until(lambda: all(task.done() for task in tasks))
 
 

@@ -23,6 +23,12 @@ _routes = App(name="routes", help="Show the routes of a configuration.")
 _plugins = App(name="plugins", help="Show the installed plugins.")
 app.command(_routes)
 app.command(_plugins)
+_token = App(name="token", help="Make and inspect tokens, for development.")
+_crypto = App(name="crypto", help="Make keys.")
+_rbac = App(name="rbac", help="Explain who may do what.")
+app.command(_token)
+app.command(_crypto)
+app.command(_rbac)
 _keys = App(name="keys", help="Make and manage API keys.")
 app.command(_keys)
 
@@ -103,6 +109,39 @@ _keys.command(
 
     Its id, owner, roles and limits stay. The old secret is refused as a revoked key is; where both
     have to work for a while, create a second key instead, and revoke the first one later.
+    """,
+)
+_token.command(
+    "gatewayd.cli.token_mint:token_mint",
+    name="mint",
+    help="""Make a token (JWT), for development.
+
+    It is signed with a private key or a shared secret of yours, as an identity provider signs it.
+    """,
+)
+_token.command(
+    "gatewayd.cli.token_inspect:token_inspect",
+    name="inspect",
+    help="""Show what a token (JWT) says.
+
+    With -c it is verified as the gateway would, with the keys that the configuration names, and the
+    reason for which it would be refused is told; the exit status is 1 then.
+    """,
+)
+_crypto.command(
+    "gatewayd.cli.crypto_rsa_keypair:crypto_rsa_keypair",
+    name="rsa-keypair",
+    help="""Make a pair of RSA keys, to sign and to verify tokens.
+
+    The private key is encrypted with the passphrase in KEY_PASSPHRASE, if there is one.
+    """,
+)
+_rbac.command(
+    "gatewayd.cli.rbac_explain:rbac_explain",
+    name="explain",
+    help="""Tell who may send a request, and which rule says so.
+
+    Nothing is sent. The exit status is 1 where the caller is refused.
     """,
 )
 app.command(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gatewayd.audit import Audit, AuditEvent
+from gatewayd.audit import AuditEvent, record_now
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
 from gatewayd.pepper import is_embedded, read_or_make_pepper
@@ -35,15 +35,13 @@ class Keys:
     Args:
         loaded: The configuration.
         store: The store, started.
-        audit: Takes what was changed.
 
     """
 
-    def __init__(self, loaded: LoadedConfig, store: Store, audit: Audit) -> None:
+    def __init__(self, loaded: LoadedConfig, store: Store) -> None:
         self.table = store.api_keys
         self._loaded = loaded
         self._store = store
-        self._audit = audit
 
     def pepper(self) -> str:
         """Return the pepper that the gateway hashes with; made where the installation has none.
@@ -81,14 +79,9 @@ class Keys:
     async def changed(self, action: str, record_id: str, owner: str) -> None:
         """Record a change, and tell running gateways, which otherwise find it by themselves."""
         actor = f"{getpass.getuser()} (command line)"
-        self._audit.record(
-            AuditEvent(
-                action=f"key.{action}",
-                outcome="success",
-                actor=actor,
-                detail={"key": record_id, "owner": owner},
-            )
-        )
+        detail = {"key": record_id, "owner": owner}
+        event = AuditEvent(action=f"key.{action}", outcome="success", actor=actor, detail=detail)
+        await record_now(self._loaded.config, event)
         settings = self._loaded.config.redis
         if settings is None:
             return
@@ -107,10 +100,9 @@ async def opened(config: Path, env: str | None) -> AsyncIterator[Keys]:
     """Open the keys of a configuration's store."""
     loaded = load(config, env=env)
     store = Store(loaded.config.store)
-    audit = Audit()
     try:
         await store.start()
-        yield Keys(loaded, store, audit)
+        yield Keys(loaded, store)
     finally:
         await store.close()
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+    from gatewayd.generation import Generation
+
 _URL = re.compile(r"(?:https?://(?P<host>[^/?#]+)|(?=/))(?P<target>[^#]*)(?:#.*)?")
 _FAR = ("path", "host")
 """Of routes that fail by these there are too many to be listed."""
@@ -42,9 +44,9 @@ def _check_header(_type: object, headers: tuple[str, ...]) -> None:
             raise ValueError("expected 'Name: value'")
 
 
-_METHOD = Parameter(help="Method, such as GET.", validator=_check_method)
-_TARGET = Parameter(help="Path with query, or a whole URL.", validator=_check_url)
-_HEADER = Parameter(
+METHOD = Parameter(help="Method, such as GET.", validator=_check_method)
+TARGET = Parameter(help="Path with query, or a whole URL.", validator=_check_url)
+HEADER = Parameter(
     name=["--header", "-H"],
     negative=(),
     help="A header field, as 'Name: value'; may be given several times.",
@@ -56,10 +58,10 @@ _ALL = Parameter(
 
 
 def routes_explain(
-    method: Annotated[str, _METHOD],
-    url: Annotated[str, _TARGET],
+    method: Annotated[str, METHOD],
+    url: Annotated[str, TARGET],
     *,
-    header: Annotated[tuple[str, ...], _HEADER] = (),
+    header: Annotated[tuple[str, ...], HEADER] = (),
     config: ConfigOption = DEFAULT_CONFIG,
     env: EnvOption = None,
     everything: Annotated[bool, _ALL] = False,
@@ -76,16 +78,22 @@ def routes_explain(
 async def _explain(
     config: Path, env: str | None, method: str, url: str, headers: tuple[str, ...]
 ) -> dict[str, Any]:
-    loaded = load(config, env=env)
-    server = loaded.config.server
+    async with compiled(load(config, env=env)) as generation:
+        return explain_url(generation, method, url, headers)
+
+
+def explain_url(
+    generation: Generation, method: str, url: str, headers: Iterable[str]
+) -> dict[str, Any]:
+    """Explain a request as the command line describes it; see :func:`explain`."""
+    server = generation.loaded.config.server
     parts = _URL.fullmatch(url)
     assert parts is not None  # noqa: S101  # the command line was checked
     target = parts["target"] if parts["target"].startswith("/") else f"/{parts['target']}"
     fields = [(name, value.strip()) for name, _, value in (one.partition(":") for one in headers)]
     if "host" not in {name.lower() for name, _ in fields}:
         fields.append(("Host", parts["host"] or f"{server.host}:{server.port}"))
-    async with compiled(loaded) as generation:
-        return {"method": method, "url": url, **explain(generation, method, target, fields)}
+    return {"method": method, "url": url, **explain(generation, method, target, fields)}
 
 
 def _print(explanation: dict[str, Any], *, everything: bool) -> None:

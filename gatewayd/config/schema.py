@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from gatewayd.admin.settings import AdminConfig
+from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.model import Model
 from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # for pydantic
 from gatewayd.redis.settings import RedisConfig
@@ -336,6 +337,8 @@ class GatewayConfig(Model):
     """The SQL database. Opened where something uses it."""
     redis: RedisConfig | None = None
     """Redis; not used where absent."""
+    audit: AuditConfig = AuditConfig()
+    """The audit trail."""
     pipeline: PipelineConfig = PipelineConfig()
     """The filters, in order."""
     filters: dict[str, dict[str, Any]] = {}

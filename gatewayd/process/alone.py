@@ -6,8 +6,10 @@ import asyncio
 import logging
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING
 
+from gatewayd.audit import record_now
 from gatewayd.process.reload import reload_on
 from gatewayd.process.sockets import url_of
 from gatewayd.process.worker import Worker
@@ -44,7 +46,10 @@ async def serve_alone(
         # Not before: until here there are no exchanges, and the process may end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        reloading = asyncio.create_task(reload_on(hangup, load, worker.reload), name="reload")
+        reloading = asyncio.create_task(
+            reload_on(hangup, load, worker.reload, partial(record_now, loaded.config)),
+            name="reload",
+        )
         url = url_of(listener, tls=loaded.config.server.tls is not None)
         logger.info("listening on %s (pid %d, workers 1)", url, os.getpid())
         await worker.serve()

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from typing import TYPE_CHECKING
 
+from gatewayd.audit import AuditEvent
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ async def reload_on(
     hangup: asyncio.Event,
     load: Callable[[], LoadedConfig],
     take: Callable[[LoadedConfig], Awaitable[None]],
+    audit: Callable[[AuditEvent], Awaitable[None]],
 ) -> None:
     """Reload whenever ``hangup`` is set, until cancelled.
 
@@ -27,6 +29,7 @@ async def reload_on(
         hangup: Set by the signal's handler; set again meanwhile, one more reload follows.
         load: Loads the configuration.
         take: Takes it over, as a whole or not at all; raises where it does not.
+        audit: Records what has become of it.
 
     """
     while True:
@@ -38,7 +41,11 @@ async def reload_on(
             await take(loaded)
         except GatewayError as error:
             logger.error("reload refused, the running configuration stays:\n%s", error)  # noqa: TRY400  # the text says it all
-        except Exception:
+            event = AuditEvent("reload", "failure", reason=str(error))
+        except Exception as error:
             logger.exception("reload failed, the running configuration stays")
+            event = AuditEvent("reload", "failure", reason=repr(error))
         else:
             logger.info("reloaded, configuration %s is running", loaded.digest[:12])
+            event = AuditEvent("reload", "success", detail={"digest": loaded.digest})
+        await audit(event)

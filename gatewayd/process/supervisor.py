@@ -13,6 +13,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+from gatewayd.audit import record_now
 from gatewayd.process.board import make_board_file
 from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Sequence
 
+    from gatewayd.audit import AuditEvent
     from gatewayd.config.load import LoadedConfig
     from gatewayd.process.logs import LogLevel
 
@@ -82,7 +84,9 @@ class Supervisor:
         try:
             await self._start_all()
             tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
-            tasks.append(asyncio.create_task(reload_on(hangup, self._load, self._hand_round)))
+            tasks.append(
+                asyncio.create_task(reload_on(hangup, self._load, self._hand_round, self._audit))
+            )
             await self._stopping.wait()
         finally:
             for task in tasks:
@@ -152,6 +156,9 @@ class Supervisor:
             except ChildFailed as failure:
                 logger.error("a worker is replaced: %s", failure)  # noqa: TRY400
                 child.terminate()
+
+    async def _audit(self, event: AuditEvent) -> None:
+        await record_now(self._loaded.config, event)
 
     def _running(self) -> list[Child]:
         return [child for child in self._children.values() if child.running]

@@ -31,7 +31,7 @@ class ApiKeyConfig(FilterConfig):
     it unless told to hide it."""
     pepper: Annotated[SecretStr, AfterValidator(_strong)] | None = None
     """Secret that keys are hashed with: 32 or more random characters, the same on all nodes that
-    share a database, best as `"${GATEWAYD_API_KEY_PEPPER}"`. Needed unless the store is SQLite.
+    share a database, best as `"${API_KEY_PEPPER}"`. Needed unless the store is SQLite.
     With another pepper all keys are worthless."""
     pepper_file: str = Field("var/api_key.pepper", min_length=1)
     """Where the pepper lies if `pepper` is absent. `gatewayd keys create` makes it."""

@@ -43,7 +43,7 @@ class Jwt(AuthMethod[JwtConfig]):
         self._hits, self._misses = tokens.labels("hit"), tokens.labels("miss")
         fixed = _fixed_keys(config)
         make = partial(_State, config, gateway, fixed)
-        self._state = gateway.keep(("jwt", config.model_dump_json()), make)
+        self._state = gateway.keep(("jwt", config.model_dump_json(), gateway.store), make)
         self._cache = self._state.cache
 
     async def start(self) -> None:

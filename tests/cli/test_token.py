@@ -1,0 +1,214 @@
+"""gatewayd token, gatewayd crypto and gatewayd rbac."""
+
+from __future__ import annotations
+
+import io
+import json
+import stat
+import sys
+from typing import TYPE_CHECKING, Any
+
+import jwt
+import pytest
+
+from gatewayd.cli import main
+from gatewayd.crypto import load_private_key, load_public_key
+from tests.support.tokens import SECRET, private_pem, public_pem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONFIG = f"""
+[pipeline]
+filters = ["route_match", "auth", "rbac", "balancer", "upstream"]
+[filters.auth]
+methods = ["jwt"]
+[filters.auth.jwt]
+algorithms = ["HS256"]
+secret = "{SECRET}"
+issuer = "us"
+[filters.rbac.roles]
+viewer = ["servers:read"]
+operator = {{ inherits = ["viewer"], permissions = ["servers:*"] }}
+[services.origin]
+instances = [{{ url = "http://127.0.0.1:9" }}]
+[[routes]]
+name = "servers"
+path = "/servers"
+service = "origin"
+permissions = ["servers:write"]
+[[routes]]
+name = "open"
+path = "/open"
+service = "origin"
+auth_required = false
+[[routes]]
+name = "silent"
+path = "/silent"
+service = "origin"
+[[routes]]
+name = "moved"
+path = "/moved"
+redirect = {{ to = "/open" }}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> str:
+    file = tmp_path / "gateway.toml"
+    file.write_text(CONFIG)
+    return str(file)
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TOKEN_SECRET", SECRET)
+    monkeypatch.delenv("KEY_PASSPHRASE", raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def run(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, *arguments: str
+) -> tuple[int, str, str]:
+    """Run a command; return exit status, output and errors."""
+    monkeypatch.setattr(sys, "argv", ["gatewayd", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    printed = capsys.readouterr()
+    return int(caught.value.code or 0), printed.out, printed.err
+
+
+@pytest.fixture
+def gatewayd(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
+    return lambda *arguments: run(capsys, monkeypatch, *arguments)
+
+
+def test_mints_a_token(gatewayd: Any) -> None:
+    status, out, err = gatewayd(
+        "token", "mint", "--sub", "ada", "--role", "viewer", "--role", "admin", "--issuer", "us",
+        "--claim", "tenant=t1", "--claim", "level=7",
+    )  # fmt: skip
+    claims = jwt.decode(out.strip(), SECRET, ["HS256"])
+    assert status == 0
+    assert (claims["sub"], claims["roles"], claims["iss"]) == ("ada", ["viewer", "admin"], "us")
+    assert (claims["tenant"], claims["level"]) == ("t1", 7)
+    assert claims["exp"] == claims["iat"] + 3600
+    assert "development" in err
+
+
+def test_mints_a_token_with_a_private_key(gatewayd: Any, tmp_path: Path) -> None:
+    (tmp_path / "key.pem").write_bytes(private_pem("ES256"))
+    arguments = ["--sub", "ada", "--alg", "ES256", "--key", "key.pem", "--kid", "one"]
+    _, out, _ = gatewayd("token", "mint", *arguments)
+    assert jwt.get_unverified_header(out.strip())["kid"] == "one"
+    assert jwt.decode(out.strip(), public_pem("ES256"), ["ES256"])["sub"] == "ada"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--alg", "RS256"],
+        ["--alg", "none"],
+        ["--alg", "RS256", "--key", "nowhere.pem"],
+        ["--secret-file", "nowhere"],
+        ["--claim", "tenant"],
+    ],
+)
+def test_what_cannot_be_minted(gatewayd: Any, arguments: list[str]) -> None:
+    status, out, err = gatewayd("token", "mint", "--sub", "ada", *arguments)
+    assert (status, out) == (1, "")
+    assert "Traceback" not in err
+
+
+def mint(**claims: Any) -> str:
+    return jwt.encode({"sub": "ada", "iss": "us", "exp": 2_000_000_000, **claims}, SECRET, "HS256")
+
+
+def test_inspects_a_token(gatewayd: Any) -> None:
+    status, out, _ = gatewayd("token", "inspect", mint())
+    assert status == 0
+    assert "sub: ada" in out
+    assert "exp: 2033-05-18T03:33:20Z" in out
+    assert "not verified" in out
+
+
+def test_inspects_what_comes_in(gatewayd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"Bearer {mint()}\n"))
+    assert gatewayd("token", "inspect", "--json")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("claims", "status", "verdict"),
+    [
+        ({"roles": ["viewer"]}, 0, "accepted: ada, roles viewer"),
+        ({"exp": 1_000_000_000}, 1, "refused: expired"),
+        ({"iss": "them"}, 1, "refused: issuer"),
+    ],
+)
+def test_tells_whether_the_gateway_would_believe_it(
+    gatewayd: Any, config: str, claims: dict[str, Any], status: int, verdict: str
+) -> None:
+    found, out, _ = gatewayd("token", "inspect", mint(**claims), "-c", config, "--json")
+    assert (found, json.loads(out)["verdict"]) == (status, verdict)
+
+
+def test_what_is_no_token(gatewayd: Any) -> None:
+    status, _, err = gatewayd("token", "inspect", "nonsense")
+    assert (status, err.startswith("no token")) == (1, True)
+
+
+def test_makes_a_pair_of_keys(gatewayd: Any, tmp_path: Path) -> None:
+    status, out, _ = gatewayd("crypto", "rsa-keypair", "--out", "mine", "--bits", "2048")
+    private, public = tmp_path / "mine.pem", tmp_path / "mine.pub.pem"
+    assert (status, out.split()) == (0, ["mine.pem", "mine.pub.pem"])
+    assert load_private_key(private).public_key() == load_public_key(public)
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+
+
+def test_a_private_key_may_have_a_passphrase(
+    gatewayd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_PASSPHRASE", "open sesame")
+    gatewayd("crypto", "rsa-keypair", "--bits", "2048")
+    assert load_private_key(tmp_path / "jwt.pem", "open sesame")
+    with pytest.raises(ValueError, match="passphrase"):
+        load_private_key(tmp_path / "jwt.pem")
+
+
+def test_keys_are_never_replaced(gatewayd: Any, tmp_path: Path) -> None:
+    (tmp_path / "jwt.pub.pem").write_text("in use")
+    status, _, err = gatewayd("crypto", "rsa-keypair", "--bits", "2048")
+    assert (status, "is there already" in err) == (1, True)
+    assert not (tmp_path / "jwt.pem").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "rule"),
+    [
+        (["/servers", "--role", "operator"], 0,
+         "servers:write by servers:* of role operator"),
+        (["/servers", "--role", "viewer"], 1, "not the permission servers:write"),
+        (["/servers", "--permission", "servers:*"], 0, "servers:write of the caller's own"),
+        (["/servers"], 1, "not authenticated; the route does not say auth_required = false"),
+        (["/open"], 0, "auth_required = false"),
+        (["/silent", "--principal", "ada"], 1,
+         "the route does not say who may use it, and the default is deny"),
+    ],
+)  # fmt: skip
+def test_tells_which_rule_decides(
+    gatewayd: Any, config: str, arguments: list[str], status: int, rule: str
+) -> None:
+    found, out, _ = gatewayd("rbac", "explain", "GET", *arguments, "-c", config, "--json")
+    (decision,) = json.loads(out)["decisions"]
+    assert (found, decision["rule"]) == (status, rule)
+
+
+def test_tells_where_the_requirement_stands(gatewayd: Any, config: str) -> None:
+    _, out, _ = gatewayd("rbac", "explain", "GET", "/servers", "--role", "x", "-c", config)
+    line = CONFIG.splitlines().index('permissions = ["servers:write"]') + 1
+    assert f"required_permissions = ['servers:write'] ({config}:{line})" in out
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/moved"])
+def test_where_nothing_decides(gatewayd: Any, config: str, path: str) -> None:
+    assert gatewayd("rbac", "explain", "GET", path, "-c", config)[0] == 1
