@@ -55,7 +55,7 @@ from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
 from gatewayd.pepper import check_pepper, is_embedded, read_pepper
 from gatewayd.principal import Principal
-from gatewayd.redis.link import Redis
+from gatewayd.redis.link import Redis, RedisUnavailable
 from gatewayd.resilience.backoff import Backoff
 from gatewayd.resilience.breaker import Breaker, BreakerChange
 from gatewayd.resilience.breaker_state import BreakerPolicy, BreakerState
@@ -140,6 +140,7 @@ __all__ = [
     "PublicKey",
     "Readiness",
     "Redis",
+    "RedisUnavailable",
     "Reject",
     "Request",
     "Response",

@@ -100,7 +100,7 @@ class Generation:
         store = self.gateway.store = keep(key, lambda: Store(config.store, metrics))
         if (settings := config.redis) is not None:
             key = ("redis", settings.model_dump_json())
-            self.gateway.redis = keep(key, lambda: Redis(settings))
+            self.gateway.redis = keep(key, lambda: Redis(settings, metrics))
         audit = ("audit", config.audit.model_dump_json(), key)
         self.gateway.audit = keep(audit, lambda: Audit(config.audit, store, metrics))
 

@@ -1,29 +1,195 @@
-"""The connection to Redis as filters see it."""
+"""The connection to Redis as filters see it: up or away, and never a wait without a bound.
+
+A task owns the client, as coredis asks for: it is entered and left there. When calls fail in a row,
+the task throws the client away, with whatever connections hang, and tries in the background until a
+new one works. Until then every call is refused at once: no request finds out for itself, at the
+cost of its time-out, that Redis is away.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+import logging
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+from gatewayd.errors import GatewayError
+from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gatewayd.redis.clients import Client
     from gatewayd.redis.settings import RedisConfig
+
+T = TypeVar("T")
+logger = logging.getLogger("gatewayd.redis")
+
+# For a first connection, and to part with one that hangs: several round trips, in a cluster more.
+_CONNECT_FACTOR = 5
+
+
+class RedisUnavailable(GatewayError):  # noqa: N818  # an event, which callers have policies for
+    """Redis is away, or did not answer in time; what was asked for may have been done."""
 
 
 class Redis:
-    """The connection to Redis, opened."""
+    """The connection to Redis.
 
-    def __init__(self, config: RedisConfig) -> None:
+    Args:
+        config: Its settings.
+        metrics: Where calls are counted.
+
+    """
+
+    def __init__(self, config: RedisConfig, metrics: Metrics | None = None) -> None:
         self.config = config
+        counted = metrics or Metrics()
+        calls = counted.counter("gatewayd_redis_calls", "Calls of Redis.", ("result",))
+        self._counts = {name: calls.labels(name) for name in ("success", "failure", "refused")}
+        self._seconds = counted.histogram("gatewayd_redis_seconds", "Time of calls of Redis.")
+        self._up = counted.gauge("gatewayd_redis_up", "Whether Redis is there.").labels()
+        self._client: Client | None = None
+        self._failures = 0
+        self._broken = asyncio.Event()
+        self._tried = asyncio.Event()
+        self._reason = "it has not been connected yet"
+        self._owner: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Open it; safe to call again. An unreachable server is no error here."""
+        """Connect, and go on trying where that fails; safe to call again."""
+        if self._owner is None:
+            self._owner = asyncio.create_task(self._own(), name="gatewayd redis")
+        await self._tried.wait()
 
     async def close(self) -> None:
         """Close all connections."""
+        if self._owner is not None:
+            self._owner.cancel()
+            await asyncio.gather(self._owner, return_exceptions=True)
+
+    @property
+    def up(self) -> bool:
+        """Whether it is there, as far as is known."""
+        return self._client is not None
+
+    async def check(self) -> None:
+        """Ask whether it answers, for readiness.
+
+        Raises:
+            RedisUnavailable: it does not.
+
+        """
+        await self.call(lambda client: client.ping())
 
     async def version(self, topic: str) -> int:
-        """Return how often :meth:`bump` was called for a topic; raises where Redis is away."""
-        raise NotImplementedError
+        """Return how often :meth:`bump` was called for a topic.
+
+        Raises:
+            RedisUnavailable: it cannot be told.
+
+        """
+        value = await self.call(lambda client: client.get(self._topic(topic)))
+        return int(value or 0)
 
     async def bump(self, topic: str) -> int:
-        """Tell all nodes that what a topic stands for has changed; returns the new version."""
-        raise NotImplementedError
+        """Tell all nodes that what a topic stands for has changed; returns the new version.
+
+        Raises:
+            RedisUnavailable: they may not have been told.
+
+        """
+        return await self.call(lambda client: client.incr(self._topic(topic)))
+
+    def _topic(self, topic: str) -> str:
+        return f"{self.config.prefix}version:{topic}"
+
+    async def call(self, work: Callable[[Client], Awaitable[T]]) -> T:
+        """Run ``work`` with the client, within ``timeout``.
+
+        It is never run again: what it has done before a time-out is not known.
+
+        Raises:
+            RedisUnavailable: Redis is away or late.
+            coredis.exceptions.ResponseError: Redis refuses what was asked for.
+
+        """
+        from coredis.exceptions import RedisError, ResponseError
+
+        client = self._client
+        if client is None:
+            self._counts["refused"].value += 1
+            raise RedisUnavailable(self._reason)
+        started = time.monotonic()
+        try:
+            async with asyncio.timeout(self.config.timeout):
+                result = await work(client)
+        except (RedisError, OSError, TimeoutError, ExceptionGroup) as error:
+            if isinstance(error, ResponseError) and not _is_outage(error):
+                raise
+            self._note_failure(client, error)
+            raise RedisUnavailable(self._reason) from error
+        self._seconds.labels().observe(time.monotonic() - started)
+        self._counts["success"].value += 1
+        self._failures = 0
+        return result
+
+    def _note_failure(self, client: Client, error: Exception) -> None:
+        self._counts["failure"].value += 1
+        self._reason = str(error) or f"no answer within {self.config.timeout:g} s"
+        if client is self._client:  # and not one that was thrown away meanwhile
+            self._failures += 1
+            if self._failures >= self.config.failures:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Count it as away from now on."""
+        self._client = None
+        self._up.value = 0
+        self._broken.set()
+        logger.warning("Redis is away: %s", self._reason)
+
+    async def _own(self) -> None:
+        told = False
+        while True:
+            try:
+                await self._connect_and_hold()
+            except Exception as error:  # whatever a client library raises, groups included
+                self._reason = f"{type(error).__name__}: {error}"
+                if not self._tried.is_set() or not told:
+                    logger.warning("Redis cannot be reached: %s", self._reason)
+                told = True
+            else:
+                told = False
+            finally:
+                self._client = None
+                self._up.value = 0
+                self._tried.set()
+            await asyncio.sleep(self.config.probe_interval)
+
+    async def _connect_and_hold(self) -> None:
+        """Connect, and return when the client was broken; cancelled, leave it in order."""
+        from gatewayd.redis.clients import make_client
+
+        async with asyncio.timeout(self.config.timeout * _CONNECT_FACTOR) as limit:
+            async with make_client(self.config) as client:
+                await client.ping()
+                limit.reschedule(None)
+                self._broken.clear()
+                self._failures = 0
+                self._client = client
+                self._up.value = 1
+                if self._tried.is_set():
+                    logger.info("Redis is there")
+                self._tried.set()
+                await self._broken.wait()
+                # To part with connections that hang must not take for ever either.
+                now = asyncio.get_running_loop().time()
+                limit.reschedule(now + self.config.timeout * _CONNECT_FACTOR)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether Redis refuses because it is not in order, whatever it was asked for."""
+    from coredis.exceptions import ClusterDownError, ReadOnlyError, TryAgainError
+
+    return isinstance(error, (ClusterDownError, ReadOnlyError, TryAgainError))

@@ -1,0 +1,82 @@
+"""Clients of coredis, with every default that would hurt a gateway replaced.
+
+Its own retries send a script again after a time-out, and what that script has taken is taken twice;
+without time-outs a server that hangs queues callers without bound; and ``rediss://`` alone does not
+check the host's name.
+"""
+
+from __future__ import annotations
+
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+if TYPE_CHECKING:
+    import coredis
+
+    from gatewayd.redis.settings import RedisConfig
+
+Client: TypeAlias = "coredis.Redis[bytes] | coredis.RedisCluster[bytes]"
+
+# It logs each failed attempt as an error; the link tells of the beginning and the end of an outage.
+logging.getLogger("coredis").setLevel(logging.CRITICAL)
+
+
+def make_client(config: RedisConfig) -> Client:
+    """Return a client, which connects when it is entered.
+
+    Raises:
+        OSError: a file of ``tls`` cannot be read.
+
+    """
+    import coredis
+    from coredis.retry import NoRetryPolicy
+
+    parts = urlsplit(config.url)
+    address = (parts.hostname or "", parts.port or 6379)
+    common: dict[str, Any] = {
+        "username": unquote(parts.username) if parts.username else None,
+        "password": unquote(parts.password) if parts.password else None,
+        "stream_timeout": config.timeout,
+        "connect_timeout": config.timeout,
+        "pool_timeout": config.timeout,
+        "max_connections": config.max_connections,
+        "verify_version": False,
+        "retry_policy": NoRetryPolicy(),
+    }
+    if parts.scheme == "rediss":
+        common["ssl_context"] = _ssl_context(config)
+    database = int(parts.path[1:] or 0)
+    if config.cluster:
+        nodes = [address, *map(_address, config.nodes)]
+        return coredis.RedisCluster(
+            startup_nodes=[coredis.connection.TCPLocation(*node) for node in nodes],
+            max_connections_per_node=True,
+            **common,
+        )
+    if config.sentinel is not None:
+        from coredis.sentinel import Sentinel
+
+        sentinels = Sentinel(
+            [_address(node) for node in config.nodes],
+            sentinel_kwargs={name: common[name] for name in ("stream_timeout", "connect_timeout")},
+        )
+        return sentinels.primary_for(config.sentinel, db=database, **common)
+    return coredis.Redis(*address, db=database, max_idle_time=60, **common)
+
+
+def _address(node: str) -> tuple[str, int]:
+    host, _, port = node.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _ssl_context(config: RedisConfig) -> ssl.SSLContext:
+    tls = config.tls
+    context = ssl.create_default_context(cafile=tls.ca)
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
+    return context

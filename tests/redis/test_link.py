@@ -1,0 +1,174 @@
+"""The connection to Redis: up, away, and up again, within bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pydantic import ValidationError
+
+from gatewayd import Redis, RedisUnavailable
+from gatewayd.redis.settings import RedisConfig
+from gatewayd.telemetry.metrics import Metrics
+from tests.support.process import free_port
+from tests.support.raw import until
+from tests.support.redis_server import RedisCluster, RedisServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+QUICK = {"probe_interval": 0.02}
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@pytest.fixture
+def mortal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A server that the test may kill."""
+    with RedisServer(tmp_path_factory.mktemp("redis")) as started:
+        yield started
+
+
+@asynccontextmanager
+async def link(url: str, metrics: Metrics | None = None, **settings: Any) -> AsyncIterator[Redis]:
+    config = RedisConfig.model_validate({"url": url, **QUICK, **settings})
+    redis = Redis(config, metrics)
+    await redis.start()
+    try:
+        yield redis
+    finally:
+        async with asyncio.timeout(10):
+            await redis.close()
+
+
+async def test_two_links_see_each_others_changes(server: RedisServer) -> None:
+    async with link(server.url) as one, link(server.url) as other:
+        before = await one.version("keys")
+        assert await other.bump("keys") == before + 1
+        assert await one.version("keys") == before + 1
+        assert await one.version("tokens") == 0
+
+
+async def test_a_prefix_keeps_gateways_apart(server: RedisServer) -> None:
+    async with link(server.url, prefix="a:") as one, link(server.url, prefix="b:") as other:
+        await one.bump("keys")
+        assert await other.version("keys") == 0
+
+
+async def test_a_cluster(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with RedisCluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        async with link(cluster.url, cluster=True) as redis:
+            for topic in ("a", "b", "c", "d"):  # of all three masters
+                assert await redis.bump(topic) == 1
+                assert await redis.version(topic) == 1
+
+
+async def test_nobody_there_is_no_reason_not_to_start() -> None:
+    async with link(f"redis://127.0.0.1:{free_port()}/0") as redis:
+        assert not redis.up
+        with pytest.raises(RedisUnavailable):
+            await redis.check()
+
+
+async def test_a_server_that_comes_later_is_found(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    later = RedisServer(tmp_path_factory.mktemp("redis"))
+    async with link(later.url) as redis:
+        with later:
+            await until(lambda: redis.up)
+            assert await redis.bump("keys") == 1
+
+
+async def test_a_server_that_was_killed_is_left_alone_and_found_again(mortal: RedisServer) -> None:
+    async with link(mortal.url) as redis:
+        await redis.check()
+        mortal.signal(signal.SIGKILL)
+        mortal.wait()
+        for _ in range(3):
+            with pytest.raises(RedisUnavailable):
+                await redis.check()
+        assert not redis.up
+        mortal.start()
+        await until(lambda: redis.up)
+        await redis.check()
+
+
+async def test_a_server_that_hangs_costs_no_more_than_the_time_out(mortal: RedisServer) -> None:
+    metrics = Metrics()
+    async with link(mortal.url, metrics) as redis:
+        await redis.check()
+        mortal.signal(signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(10):
+                for _ in range(50):
+                    with pytest.raises(RedisUnavailable):
+                        await redis.check()
+            calls = metrics.counter("gatewayd_redis_calls", "", ("result",))
+            assert calls.labels("failure").value == 3
+            assert calls.labels("refused").value == 47
+        finally:
+            mortal.signal(signal.SIGCONT)
+        await until(lambda: redis.up)
+        await redis.check()
+
+
+async def test_a_cancelled_call_harms_no_other(mortal: RedisServer) -> None:
+    async with link(mortal.url) as redis:
+        calls = [asyncio.create_task(redis.bump("keys")) for _ in range(20)]
+        await asyncio.sleep(0)
+        for call in calls[::2]:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+        assert all(not call.cancelled() for call in calls[1::2])
+        await redis.check()
+
+
+async def test_what_redis_refuses_is_no_outage(server: RedisServer) -> None:
+    server.cli("set", "gatewayd:version:text", "no number")
+    async with link(server.url) as redis:
+        for _ in range(5):
+            with pytest.raises(Exception, match="not an integer"):
+                await redis.bump("text")
+        assert redis.up
+
+
+async def test_a_wrong_password_is_not_shown(
+    tmp_path_factory: pytest.TempPathFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path_factory.mktemp("redis")
+    with RedisServer(folder, ["--requirepass", "right"]) as secured:
+        wrong = secured.url.replace("redis://", "redis://:mistaken@")
+        async with link(wrong) as redis:
+            assert not redis.up
+        right = secured.url.replace("redis://", "redis://:right@")
+        async with link(right) as redis:
+            assert redis.up
+    assert "mistaken" not in caplog.text + repr(redis.config)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"url": "http://127.0.0.1:6379"},
+        {"url": "redis://"},
+        {"url": "redis://127.0.0.1:99999/0"},
+        {"url": "redis://127.0.0.1:6379/first"},
+        {"url": "redis://127.0.0.1:6379/0?timeout=7"},
+        {"cluster": True, "sentinel": "main", "nodes": ["127.0.0.1:26379"]},
+        {"sentinel": "main"},
+        {"nodes": ["127.0.0.1:6379"]},
+        {"cluster": True, "nodes": ["127.0.0.1"]},
+        {"prefix": "a b"},
+    ],
+)
+def test_settings_that_do_not_fit(settings: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        RedisConfig.model_validate(settings)
