@@ -111,6 +111,14 @@ _keys.command(
     have to work for a while, create a second key instead, and revoke the first one later.
     """,
 )
+app.command(
+    "gatewayd.cli.init_db:init_db",
+    name="init-db",
+    help="""Make the database of the store where it is missing, and bring its tables up to date.
+
+    Safe to run again, and on several nodes at once. The embedded store (SQLite) does so by itself.
+    """,
+)
 _token.command(
     "gatewayd.cli.token_mint:token_mint",
     name="mint",
