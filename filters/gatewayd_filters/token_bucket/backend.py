@@ -1,8 +1,8 @@
 """What the token bucket's backends have in common: the question, and the answer.
 
 A bucket holds up to ``burst`` tokens and gains ``rate`` of them each second; a request that costs
-``cost`` tokens is allowed where that many are there. One question asks several buckets at once, such
-as one per second and one per day, and takes from all of them or from none.
+``cost`` tokens is allowed where that many are there. One question asks several buckets at once,
+such as one per second and one per day, and takes from all of them or from none.
 """
 
 from __future__ import annotations
