@@ -45,6 +45,8 @@ from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
 from gatewayd.principal import Principal
+from gatewayd.process.mutex import LockStuck, Mutex
+from gatewayd.process.shared import SharedPlace, SharedTable
 from gatewayd.redis.link import Redis
 from gatewayd.resilience.backoff import Backoff
 from gatewayd.resilience.breaker import Breaker, BreakerChange
@@ -109,8 +111,10 @@ __all__ = [
     "InvalidCredential",
     "IterBody",
     "Key",
+    "LockStuck",
     "Match",
     "Metrics",
+    "Mutex",
     "Network",
     "NoBody",
     "NoInstance",
@@ -128,6 +132,8 @@ __all__ = [
     "RouteTable",
     "Seconds",
     "Service",
+    "SharedPlace",
+    "SharedTable",
     "StatusPattern",
     "Store",
     "StrategyConfig",

@@ -9,6 +9,7 @@ more.
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -92,7 +93,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
             verdict = asked if isinstance(asked, Verdict) else await asked
         except BackendUnavailable:
             plan.owe(debt)
-            verdict = await self._do_without(plan)
+            verdict = self._do_without(plan)
         else:
             if not verdict.allowed:
                 plan.owe(debt)
@@ -108,7 +109,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
             await self._settle(plan, response, self.config.cost_header)
         return response
 
-    async def _do_without(self, plan: Plan) -> Verdict:
+    def _do_without(self, plan: Plan) -> Verdict:
         """Decide without the backend, as ``on_outage`` says.
 
         Raises:
@@ -119,7 +120,8 @@ class TokenBucket(Filter[TokenBucketConfig]):
         if self.config.on_outage == "open":
             return _PASSED
         if self.config.on_outage == "local":
-            return self._local.take(plan.share(self._local_shares))
+            with suppress(BackendUnavailable):  # both at once; then it is as if closed
+                return self._local.take(plan.share(self._local_shares))
         raise Reject(
             503,
             "rate_limit_unavailable",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from gatewayd import ConfigError, ConfigIssue
 from gatewayd_filters.token_bucket.memory import MemoryBackend
 from gatewayd_filters.token_bucket.meter import Meter
+from gatewayd_filters.token_bucket.shared import SharedBackend
 
 if TYPE_CHECKING:
     from gatewayd import Gateway
@@ -23,12 +24,32 @@ def make_backend(config: TokenBucketConfig, gateway: Gateway) -> Backend:
     """
     if config.backend == "redis":
         return _redis(gateway)
-    return _memory(config, gateway)
+    if config.backend == "memory":
+        return _memory(config, gateway)
+    return _node(config, gateway)
 
 
-def make_local(config: TokenBucketConfig, gateway: Gateway) -> tuple[MemoryBackend, int]:
-    """Return the backend for outages, and how many of it share the limit."""
-    return _memory(config, gateway), config.nodes
+def make_local(
+    config: TokenBucketConfig, gateway: Gateway
+) -> tuple[MemoryBackend | SharedBackend, int]:
+    """Return the backend for outages of the other one, and how many such share a limit.
+
+    Without Redis each node has its part, and without the shared memory each worker.
+    """
+    if config.backend == "redis":
+        return _node(config, gateway), config.nodes
+    workers = 1 if gateway.shared is None else gateway.shared.workers
+    return _memory(config, gateway), workers
+
+
+def _node(config: TokenBucketConfig, gateway: Gateway) -> MemoryBackend | SharedBackend:
+    """Return the backend of this node: shared where there are several workers."""
+    shared = gateway.shared
+    if shared is None:
+        return _memory(config, gateway)
+    return gateway.keep(
+        ("token_bucket", "shared"), lambda: SharedBackend(shared, Meter(gateway.metrics))
+    )
 
 
 def _memory(config: TokenBucketConfig, gateway: Gateway) -> MemoryBackend:

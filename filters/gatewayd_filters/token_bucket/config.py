@@ -83,9 +83,10 @@ class TokenBucketConfig(FilterConfig):
     next requests have to pay, up to one burst. The field is removed from the response."""
     on_outage: Literal["closed", "open", "local"] = "closed"
     """What becomes of requests when the backend is away. `closed`: 503 `rate_limit_unavailable`.
-    `open`: they pass. `local`: buckets of this node, with the limit divided by `nodes`."""
+    `open`: they pass. `local`: buckets of this node, with the limit divided by `nodes`; where the
+    memory that workers share is what is away, of each worker, with the limit divided by them."""
     nodes: int = Field(1, ge=1, le=10_000)
-    """Nodes that share the limit, for `on_outage = "local"`."""
+    """Nodes that share the limits of Redis, for `on_outage = "local"`."""
     shadow: bool = False
     """Decide and count, but refuse nobody: to try a limit out."""
     headers: HeadersConfig = HeadersConfig()
