@@ -175,11 +175,11 @@ class SharedTable:
             RuntimeError: all numbers are taken.
 
         """
-        for number in range(MAX_WORKERS):
+        for number in range(min(self.workers, MAX_WORKERS)):
             if self._lock(number):
                 self._words[_EPOCHS + number] += 1
                 return number
-        raise RuntimeError(f"more than {MAX_WORKERS} processes share a table")
+        raise RuntimeError("more processes share a table than it was made for")
 
     def epoch(self, number: int) -> int:
         """Return what changes, within 16 bits, when a number's process ends or gets another one."""

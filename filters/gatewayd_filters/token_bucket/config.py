@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from gatewayd import FilterConfig, HeaderName
-from gatewayd_filters.token_bucket.keys import Part  # noqa: TC001  # for pydantic
+from gatewayd_filters.token_bucket.keys import Part, Scope  # noqa: TC001  # for pydantic
 from gatewayd_filters.token_bucket.limits import parse_limit
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class TokenBucketConfig(FilterConfig):
     ipv6_prefix: int = Field(64, ge=16, le=128)
     """Bits of an IPv6 address that tell clients apart: one customer has a /64 at least (RFC 6177),
     and may use any address in it."""
-    scope: Literal["auto", "gateway", "service", "route"] = "auto"
+    scope: Scope = "auto"
     """How far one caller's bucket reaches. `auto`: as far as the layer that sets the limit: a
     route's own limit has buckets of that route, a service's of that service, the gateway's are
     shared by all routes that have no limit of their own."""

@@ -10,14 +10,14 @@ import re
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
 from gatewayd import PRINCIPAL, ROUTE, SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Sequence
+    from collections.abc import Hashable, Iterable, Mapping, Sequence
 
     from gatewayd import Exchange
 
@@ -28,6 +28,9 @@ Part = Annotated[
     ),
 ]
 """One thing that a key consists of."""
+
+Scope = Literal["auto", "gateway", "service", "route"]
+"""How far one caller's bucket reaches; ``auto`` is the layer that sets the limit."""
 
 ABSENT = "-"
 """Stands for a header, claim, route or service that is not there: all who have none share it."""
@@ -54,6 +57,30 @@ def network_of(address: str, ipv6_prefix: int) -> str:
     if ip.ipv4_mapped is not None:
         return str(ip.ipv4_mapped)
     return str(ip_network((int(ip), ipv6_prefix), strict=False))
+
+
+def scope_of(exchange: Exchange, scope: Scope, filter_name: str, settings: Iterable[str]) -> str:
+    """Return what begins the key: how far one caller's bucket reaches.
+
+    Args:
+        exchange: The exchange.
+        scope: What the configuration says.
+        filter_name: Whose settings they are.
+        settings: The keys that set a limit; the layer that has one of them is the limit's.
+
+    """
+    route, service = exchange.get(ROUTE), exchange.get(SERVICE)
+
+    def is_of(layer: str, filters: Mapping[str, object]) -> bool:
+        own = filters.get(filter_name)
+        sets = isinstance(own, dict) and not own.keys().isdisjoint(settings)
+        return scope == layer or (scope == "auto" and sets)
+
+    if route is not None and is_of("route", route.config.filters):
+        return f"route/{plain(route.name)}"
+    if service is not None and is_of("service", service.config.filters):
+        return f"service/{plain(service.name)}"
+    return "gateway"
 
 
 class Keys:

@@ -10,19 +10,20 @@ import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gatewayd import PRINCIPAL, ROUTE, SERVICE
+from gatewayd import PRINCIPAL, ROUTE
 from gatewayd_filters.token_bucket.backend import Charge, Limit
-from gatewayd_filters.token_bucket.keys import Keys, plain
+from gatewayd_filters.token_bucket.keys import Keys, plain, scope_of
 from gatewayd_filters.token_bucket.limits import parse_limit
 from gatewayd_filters.token_bucket.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Mapping
+    from collections.abc import Hashable
 
     from gatewayd import Cell, Exchange, Gateway, Principal
     from gatewayd_filters.token_bucket.config import TokenBucketConfig
 
 _REMEMBERED = 4096
+_LIMITS = ("rate", "burst", "limits", "roles")
 logger = logging.getLogger("gatewayd.filters.token_bucket")
 
 
@@ -126,7 +127,7 @@ class Plans:
     def _make(self, exchange: Exchange) -> Plan:
         config = self._config
         policy, caller = self._limits_of(exchange)
-        name = config.name or self._scope(exchange)
+        name = config.name or scope_of(exchange, config.scope, "token_bucket", _LIMITS)
         single = len(policy.limits) == 1
         labels = [name if single else f"{name}:{period}" for period in policy.names]
         charges = tuple(
@@ -169,25 +170,3 @@ class Plans:
         self._invalid.value += 1
         logger.warning("an API key's limit %.80r cannot be used: %s", text, reason)
         return None
-
-    def _scope(self, exchange: Exchange) -> str:
-        """Return the name of the buckets: of the route, the service, or the gateway."""
-        scope = self._config.scope
-        route, service = exchange.get(ROUTE), exchange.get(SERVICE)
-        if route is not None and (
-            scope == "route" or (scope == "auto" and _sets_limit(route.config.filters))
-        ):
-            return f"route/{plain(route.name)}"
-        if service is not None and (
-            scope == "service" or (scope == "auto" and _sets_limit(service.config.filters))
-        ):
-            return f"service/{plain(service.name)}"
-        return "gateway"
-
-
-def _sets_limit(filters: Mapping[str, object]) -> bool:
-    """Return whether a layer of the configuration sets limits of its own."""
-    settings = filters.get("token_bucket")
-    return isinstance(settings, dict) and not settings.keys().isdisjoint(
-        ("rate", "burst", "limits", "roles")
-    )
