@@ -18,7 +18,7 @@ from gatewayd_filters.token_bucket.backend import BackendUnavailable, Verdict
 from gatewayd_filters.token_bucket.backends import make_backend, make_local
 from gatewayd_filters.token_bucket.config import TokenBucketConfig, from_route
 from gatewayd_filters.token_bucket.plans import Plan, Plans
-from gatewayd_filters.token_bucket.policy import LEGACY, STANDARD
+from gatewayd_filters.token_bucket.policy import LEGACY, STANDARD, whole_seconds
 from gatewayd_filters.token_bucket.rejections import Rejections
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
         lines = plan.policy.lines(verdict) if self._tells else ()
         fields = [(name.decode(), value.decode()) for name, value in lines]
         if verdict.retry_after < math.inf:
-            fields.append(("Retry-After", str(max(1, math.ceil(verdict.retry_after)))))
+            fields.append(("Retry-After", str(max(1, whole_seconds(verdict.retry_after)))))
         raise Reject(429, "rate_limited", "There were too many requests; try again later.", fields)
 
     async def _settle(self, plan: Plan, response: Response, name: str) -> None:

@@ -26,6 +26,11 @@ STANDARD = (b"ratelimit-policy", b"ratelimit")
 LEGACY = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
 
 
+def whole_seconds(seconds: float) -> int:
+    """Round a time to wait up, but not for an error of rounding."""
+    return math.ceil(seconds - 1e-6)
+
+
 class Policy:
     """The limits of some callers.
 
@@ -59,7 +64,7 @@ class Policy:
     def lines(self, verdict: Verdict) -> tuple[Line, ...]:
         """Return the fields that tell of a verdict."""
         left = [
-            (int(tokens) if tokens > 0 else 0, math.ceil((limit.burst - tokens) / limit.rate))
+            (int(tokens) if tokens > 0 else 0, whole_seconds((limit.burst - tokens) / limit.rate))
             for tokens, limit in zip(verdict.remaining, self.limits)  # noqa: B905  # one for each
         ]
         state = (left, verdict.limiting)

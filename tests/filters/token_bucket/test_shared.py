@@ -112,7 +112,7 @@ def test_the_others_go_on_when_processes_are_killed(file: IO[bytes]) -> None:
         start = time.monotonic()
         since, until = start + 0.5, start + 1.5  # the bucket is empty long before
         hammer(processes, since, until)
-        wait_until(lambda: time.monotonic() > start + 0.2, "processes to be at it")
+        wait_until(lambda: time.monotonic() > start + 0.2, 5, "time for them to be at it")
         for process in processes[2:]:  # at some instruction each, as they do nothing else
             process.kill()
         counts = list(map(granted, processes[:2]))
