@@ -65,6 +65,10 @@ bench-routing: $(VENV)/.dev ## Time one route lookup among 10, 1,000 and 10,000 
 bench-balancers: $(VENV)/.dev ## Time one pick of each balancer among 10 and 1,000 instances
 	$(PY) -m tests.bench.bench_balancers
 
+.PHONY: bench-buckets
+bench-buckets: $(VENV)/.dev ## Time one check of the token bucket, in memory and shared by workers
+	$(PY) -m tests.bench.bench_buckets
+
 .PHONY: faults
 faults: $(VENV)/.bench ## Show what clients see of each fault of an instance, beside Envoy
 	$(PY) -m tests.faults

@@ -16,6 +16,7 @@ owner of a record writes its words.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import mmap
 import os
@@ -104,6 +105,8 @@ class SharedTable:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
         self._memory = mmap.mmap(descriptor, SIZE)
+        # Never unmapped: when this process ends the kernel looks there for locks that it holds.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._memory))
         view = memoryview(self._memory)
         self._words = view.cast("Q")
         self.numbers = view.cast("d")
@@ -113,6 +116,7 @@ class SharedTable:
         self._secret = bytes(view[:_SECRET])
         self.workers = self._words[_WORKERS]
         self._mutexes: dict[int, Mutex] = {}
+        self._number: int | None = None
 
     def place(self, key: str) -> SharedPlace:
         """Return the place of a key. The same key has the same place in all processes."""
@@ -175,9 +179,12 @@ class SharedTable:
             RuntimeError: all numbers are taken.
 
         """
+        if self._number is not None:
+            return self._number
         for number in range(min(self.workers, MAX_WORKERS)):
             if self._lock(number):
                 self._words[_EPOCHS + number] += 1
+                self._number = number
                 return number
         raise RuntimeError("more processes share a table than it was made for")
 

@@ -63,7 +63,6 @@ class SharedCounts:
 
     def __init__(self, table: SharedTable) -> None:
         self._table = table
-        self._number: int | None = None
         self._late: deque[str] = deque()
 
     def enter(self, key: str, limit: int) -> bool:
@@ -124,7 +123,7 @@ class SharedCounts:
 
     def _bury(self, index: int) -> bool:
         """End the epochs of workers that have a count and are gone; return whether any has."""
-        table, own = self._table, self._join()
+        table, own = self._table, self._table.join()
         cell = (index + _CELLS) * _HALVES
         suspects = [
             number
@@ -136,7 +135,7 @@ class SharedCounts:
         return bool([number for number in suspects if table.bury(number)])
 
     def _add(self, index: int, change: int) -> None:
-        table, own = self._table, self._join()
+        table, own = self._table, self._table.join()
         halves, cell = table.halves, (index + _CELLS) * _HALVES + 2 * own
         epoch = table.epoch(own)
         if halves[cell] != epoch:  # of a process that had this number before
@@ -145,8 +144,3 @@ class SharedCounts:
         halves[cell + 1] = max(0, halves[cell + 1] + change)
         now = time.monotonic()
         table.numbers[index + _EXPIRES] = now + (_KEPT_SECONDS if self._sum(index) else 0.0)
-
-    def _join(self) -> int:
-        if self._number is None:
-            self._number = self._table.join()
-        return self._number

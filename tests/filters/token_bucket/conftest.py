@@ -24,9 +24,7 @@ def table() -> Iterator[SharedTable]:
 
 
 @pytest.fixture(params=["memory", "shared"])
-def make(
-    request: pytest.FixtureRequest, table: SharedTable
-) -> Callable[[FakeClock], Backend]:
+def make(request: pytest.FixtureRequest, table: SharedTable) -> Callable[[FakeClock], Backend]:
     """Make a backend; shared ones have their buckets in one table, so use keys of your own."""
 
     def make(clock: FakeClock) -> Backend:

@@ -182,9 +182,7 @@ async def test_a_role_has_its_limit_and_several_the_highest(
 async def test_an_api_key_has_its_own_limit_whatever_callers_are_told_apart_by(
     gateway: Gateway,
 ) -> None:
-    key = Principal(
-        "alice", "api_key", key_id="k", rate_limit="2/day", roles=frozenset({"staff"})
-    )
+    key = Principal("alice", "api_key", key_id="k", rate_limit="2/day", roles=frozenset({"staff"}))
     async with running(TokenBucket, ROLES | {"key": "ip"}, gateway=gateway) as one:
         assert await statuses(one, 1, principal=key, peer="192.0.2.1") == [200]
         assert await statuses(one, 2, principal=key, peer="192.0.2.2") == [200, 429]

@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from gatewayd import PRINCIPAL, Principal
+from gatewayd import PRINCIPAL, ROUTE, SERVICE, Principal, Route
+from gatewayd.config.schema import RouteConfig
 from gatewayd.testing import make_exchange, make_service
 from gatewayd_filters.token_bucket.keys import Keys, network_of, plain
-from gatewayd import ROUTE, SERVICE, Route
-from gatewayd.config.schema import RouteConfig
 
 ALICE = Principal("alice", "jwt", claims={"tenant": "acme", "level": 3})
 KEYED = Principal("alice", "api_key", key_id="k-1")
@@ -96,5 +95,7 @@ def test_exchanges_of_one_identity_have_one_key(parts: list[str]) -> None:
 
 
 def test_no_identity_holds_a_long_value() -> None:
-    identity = Keys(["header:X-Tenant"], 64).identity(make_exchange(headers={"X-Tenant": "x" * 5000}))
+    identity = Keys(["header:X-Tenant"], 64).identity(
+        make_exchange(headers={"X-Tenant": "x" * 5000})
+    )
     assert len(repr(identity)) < 300

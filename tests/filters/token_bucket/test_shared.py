@@ -66,9 +66,7 @@ def python(file: IO[bytes], *arguments: object) -> Iterator[subprocess.Popen[str
         process.communicate()
 
 
-def start_hammers(
-    running: ExitStack, file: IO[bytes], key: str
-) -> list[subprocess.Popen[str]]:
+def start_hammers(running: ExitStack, file: IO[bytes], key: str) -> list[subprocess.Popen[str]]:
     module = "tests.filters.token_bucket.hammer"
     arguments = ("-m", module, file.fileno(), key, LIMIT.rate, LIMIT.burst)
     processes = [running.enter_context(python(file, *arguments)) for _ in range(PROCESSES)]
