@@ -101,22 +101,26 @@ class MemoryBackend:
         return Verdict(True, (tokens,), 0.0, 0)
 
     def _take_all(self, charges: Sequence[Charge], now: float) -> Verdict:
-        buckets = []
+        buckets, tokens = [], []
         for key, limit, _ in charges:
-            buckets.append(self._prepare(key, limit, now))
+            bucket = self._buckets.get(key)
+            if bucket is None or bucket.limit is not limit:
+                bucket = self._prepare(key, limit, now)
             self._buckets.move_to_end(key)  # not to be forgotten for the next one's sake
-        for bucket in buckets:
             if now > bucket.stamp:
-                bucket.tokens += (now - bucket.stamp) * bucket.limit.rate
+                bucket.tokens += (now - bucket.stamp) * limit.rate
                 bucket.stamp = now
-            bucket.tokens = min(bucket.tokens, bucket.limit.burst)
-        verdict = judge(charges, [bucket.tokens for bucket in buckets])
+            if bucket.tokens > limit.burst:
+                bucket.tokens = limit.burst
+            buckets.append(bucket)
+            tokens.append(bucket.tokens)
+        verdict = judge(charges, tokens)
         if verdict.allowed:
-            for (key, _, cost), bucket in zip(charges, buckets, strict=True):
-                bucket.tokens -= cost
-                bucket.granted += cost
+            for index, bucket in enumerate(buckets):
+                bucket.tokens = verdict.remaining[index]
+                bucket.granted += charges[index].cost
                 if now - bucket.since >= self._meter.window:
-                    self._measure(key, bucket, now)
+                    self._measure(charges[index].key, bucket, now)
         return verdict
 
     def _measure(self, key: str, bucket: Bucket, now: float) -> None:
@@ -170,14 +174,18 @@ def wait_for(limit: Limit, cost: float, tokens: float) -> float:
 
 def judge(charges: Sequence[Charge], tokens: Sequence[float]) -> Verdict:
     """Decide what several buckets, brought up to date, allow together."""
-    missing = [
-        (wait_for(limit, cost, held), index)
-        for index, ((_, limit, cost), held) in enumerate(zip(charges, tokens, strict=True))
-        if held + TOLERANCE < cost
-    ]
-    if missing:
-        wait, limiting = max(missing)
-        return Verdict(False, tuple(tokens), wait, limiting)
-    left = tuple(held - cost for (_, _, cost), held in zip(charges, tokens, strict=True))
-    requests = [held / cost for (_, _, cost), held in zip(charges, left, strict=True)]
-    return Verdict(True, left, 0.0, requests.index(min(requests)))
+    longest, refusing = 0.0, -1
+    fewest, scarcest = math.inf, 0
+    left = []
+    for index, (_, limit, cost) in enumerate(charges):
+        held = tokens[index]
+        if held + TOLERANCE < cost:
+            wait = wait_for(limit, cost, held)
+            if wait > longest:
+                longest, refusing = wait, index
+        elif held / cost < fewest:
+            fewest, scarcest = held / cost, index
+        left.append(held - cost)
+    if refusing >= 0:
+        return Verdict(False, tuple(tokens), longest, refusing)
+    return Verdict(True, tuple(left), 0.0, scarcest)

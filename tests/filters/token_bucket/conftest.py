@@ -6,7 +6,6 @@ import pytest
 
 from gatewayd import Metrics, SharedTable
 from gatewayd.process.shared import make_shared_file
-from gatewayd.testing import FakeClock
 from gatewayd_filters.token_bucket.memory import MemoryBackend
 from gatewayd_filters.token_bucket.meter import Meter
 from gatewayd_filters.token_bucket.shared import SharedBackend
@@ -14,6 +13,7 @@ from gatewayd_filters.token_bucket.shared import SharedBackend
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from gatewayd.testing import FakeClock
     from tests.filters.token_bucket.model import Backend
 
 
