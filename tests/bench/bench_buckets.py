@@ -15,11 +15,8 @@ import timeit
 from typing import TYPE_CHECKING, Any
 
 from gatewayd import PRINCIPAL, Headers, Principal, Response, SharedTable
-from gatewayd.gateway import Gateway, KeptState, Readiness
 from gatewayd.process.shared import make_shared_file
-from gatewayd.registry import Plugins
-from gatewayd.routing.table import RouteTable
-from gatewayd.testing import make_exchange
+from gatewayd.testing import make_exchange, make_gateway
 from gatewayd_filters.concurrency_limit import ConcurrencyLimit, ConcurrencyLimitConfig
 from gatewayd_filters.token_bucket import TokenBucket, TokenBucketConfig
 
@@ -44,18 +41,6 @@ def microseconds(call: Callable[[], object]) -> float:
     call()  # what is made once per caller is made here
     timer = timeit.Timer(call, timer=time.process_time)
     return min(timer.repeat(number=CALLS, repeat=ROUNDS)) / CALLS * 1e6
-
-
-def gateway_of(table: SharedTable | None) -> Gateway:
-    """Make a gateway of one worker, or of several."""
-    return Gateway(
-        clock=time.monotonic,
-        routes=RouteTable([]),
-        services={},
-        plugins=Plugins(),
-        kept=KeptState(None, table),
-        readiness=Readiness(),
-    )
 
 
 def exchange() -> Exchange:
@@ -103,7 +88,10 @@ def main() -> None:
     """Print the tables."""
     with make_shared_file(4) as file:
         table = SharedTable(file.fileno())
-        gateways = {"memory": gateway_of(None), "shared": gateway_of(table)}
+        gateways = {
+            "memory": make_gateway(clock=time.monotonic),
+            "shared": make_gateway(shared=table),
+        }
         print("us CPU".ljust(44) + "".join(name.rjust(10) for name in gateways))
         for name, settings in LIMITS.items():
             config = TokenBucketConfig.model_validate(settings)

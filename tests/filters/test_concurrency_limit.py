@@ -11,11 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import PRINCIPAL, LockStuck, Principal, Reject, Response, SharedTable
-from gatewayd.gateway import Gateway, KeptState, Readiness
 from gatewayd.process.shared import make_shared_file
-from gatewayd.registry import Plugins
-from gatewayd.routing.table import RouteTable
-from gatewayd.testing import FakeClock, Recorder, contract, make_exchange, make_gateway, running
+from gatewayd.testing import Recorder, contract, make_exchange, make_gateway, running
 from gatewayd_filters.concurrency_limit import ConcurrencyLimit
 from gatewayd_filters.concurrency_limit.counts import SharedCounts
 from tests.support.servers import REPOSITORY
@@ -24,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import IO
 
-    from gatewayd import Exchange
+    from gatewayd import Exchange, Gateway
 
 ENTERING = """
 import sys
@@ -53,14 +50,7 @@ def gateway(request: pytest.FixtureRequest, file: IO[bytes]) -> Gateway:
 
 
 def sharing(file: IO[bytes]) -> Gateway:
-    return Gateway(
-        clock=FakeClock(),
-        routes=RouteTable([]),
-        services={},
-        plugins=Plugins(),
-        kept=KeptState(None, SharedTable(file.fileno())),
-        readiness=Readiness(),
-    )
+    return make_gateway(shared=SharedTable(file.fileno()))
 
 
 async def enter(one: ConcurrencyLimit, principal: str | None = None) -> Exchange | Reject:

@@ -83,21 +83,17 @@ class TokenBucket(Filter[TokenBucketConfig]):
         plan = plans.known.get(identity) or plans.find(exchange, identity)
         if not plan.charges:
             return await forward(exchange)
-        charges = plan.charges
         debt = plan.debt
-        if debt:
-            plan.debt = 0.0  # for the time being, or exchanges that run beside this one pay as well
-            charges = plan.costing(self.config.cost + debt)
+        charges = plan.costing(self.config.cost + debt) if debt else plan.charges
         try:
             asked = self._backend.take(charges)
             verdict = asked if isinstance(asked, Verdict) else await asked
         except BackendUnavailable:
-            plan.owe(debt)
+            debt, charges = 0.0, plan.charges
             verdict = self._do_without(plan)
-        else:
-            if not verdict.allowed:
-                plan.owe(debt)
         if verdict.allowed:
+            if debt:
+                plan.debt = max(0.0, plan.debt - debt)
             for cell, charge, _ in zip(plan.granted, charges, verdict.remaining):  # noqa: B905
                 cell.value += charge.cost
         else:

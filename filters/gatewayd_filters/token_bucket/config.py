@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gatewayd import FilterConfig, HeaderName
 from gatewayd_filters.token_bucket.keys import Part, Scope  # noqa: TC001  # for pydantic
@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from gatewayd_filters.token_bucket.backend import Limit
 
 
-def _checked(value: float | str) -> float | str:
-    parse_limit(value)
+def _checked(value: Any) -> Any:
+    parse_limit(value if isinstance(value, (int, float, str)) else "")
     return value
 
 
-Rate = Annotated[float | str, AfterValidator(_checked)]
+Rate = Annotated[float | str, BeforeValidator(_checked)]
 """A limit: a number of requests per second, or text."""
 Tokens = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Limits = Annotated[tuple[Rate, ...], Field(max_length=8)]

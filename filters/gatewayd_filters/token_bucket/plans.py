@@ -65,8 +65,7 @@ class Plan:
 
     def owe(self, tokens: float) -> None:
         """Remember tokens that are still to be paid, up to what the fullest bucket holds."""
-        if tokens:
-            self.debt = min(self.debt + tokens, max(one.limit.burst for one in self.charges))
+        self.debt = min(self.debt + tokens, max(one.limit.burst for one in self.charges))
 
     def share(self, nodes: int) -> tuple[Charge, ...]:
         """Return the charges on buckets of this node, which has one of ``nodes`` shares.

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import PRINCIPAL, ConfigError, Principal, Reject, Response
+from gatewayd import PRINCIPAL, ConfigError, Principal, Reject, Response, Store
+from gatewayd.store.settings import StoreConfig
 from gatewayd.testing import (
     FakeClock,
     Recorder,
@@ -309,11 +310,50 @@ async def test_a_closed_outage_is_no_refusal_of_the_caller(
     assert (answer.code, answer.headers) == ("rate_limit_unavailable", [("Retry-After", "1")])
 
 
+class Recording(Store):
+    """A store that keeps the rows of refused requests."""
+
+    def __init__(self) -> None:
+        super().__init__(StoreConfig())
+        self.rows: list[Any] = []
+        self.opened = False
+        self.rate_limit_records = self
+
+    async def start(self) -> None:
+        self.opened = True
+
+    async def add(self, rows: Sequence[Any]) -> None:
+        assert self.opened
+        self.rows += rows
+
+
+@pytest.mark.parametrize(
+    ("settings", "recorded"),
+    [({}, [("", "ip=192.0.2.1", 2)]), ({"records": False}, []), ({"shadow": True}, [])],
+)
+async def test_refusals_are_written_to_the_store(
+    settings: dict[str, Any], recorded: list[Any]
+) -> None:
+    store = Recording()
+    async with running(TokenBucket, ONCE | settings, gateway=make_gateway(store=store)) as one:
+        await statuses(one, 3)
+        assert store.rows == []
+    assert [row[1:] for row in store.rows] == recorded
+
+
+async def test_two_filters_share_buckets_and_a_reload_keeps_them(gateway: Gateway) -> None:
+    async with running(TokenBucket, ONCE, gateway=gateway) as one:
+        twin = TokenBucket(TokenBucketConfig.model_validate(ONCE), gateway)
+        assert await statuses(one, 1) == [200]
+        assert await statuses(twin, 1) == [429]
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"rate": "100/minte"}, 'such as "100/minute"'),
         ({"limits": ["5/second", "x"]}, 'such as "100/minute"'),
+        ({"rate": True}, 'such as "100/minute"'),
         ({"rate": 1, "burst": 0}, "greater than 0"),
         ({"burst": 5}, "burst is of no use without rate"),
         ({"rate": 5, "cost": 6}, "none would ever pass"),
