@@ -69,6 +69,10 @@ bench-balancers: $(VENV)/.dev ## Time one pick of each balancer among 10 and 1,0
 bench-auth: $(VENV)/.dev bench-programs ## Measure what authentication costs beside an open route
 	$(PY) -m tests.bench.bench_auth
 
+.PHONY: bench-buckets
+bench-buckets: $(VENV)/.dev ## Time one check of the token bucket, in memory and shared by workers
+	$(PY) -m tests.bench.bench_buckets
+
 .PHONY: faults
 faults: $(VENV)/.bench ## Show what clients see of each fault of an instance, beside Envoy
 	$(PY) -m tests.faults

@@ -55,6 +55,8 @@ from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
 from gatewayd.pepper import check_pepper, is_embedded, read_pepper
 from gatewayd.principal import Principal
+from gatewayd.process.mutex import LockStuck, Mutex
+from gatewayd.process.shared import SharedPlace, SharedTable
 from gatewayd.redis.link import Redis, RedisUnavailable
 from gatewayd.resilience.backoff import Backoff
 from gatewayd.resilience.breaker import Breaker, BreakerChange
@@ -129,8 +131,10 @@ __all__ = [
     "InvalidCredential",
     "IterBody",
     "Key",
+    "LockStuck",
     "Match",
     "Metrics",
+    "Mutex",
     "Network",
     "NoBody",
     "NoInstance",
@@ -150,6 +154,8 @@ __all__ = [
     "RouteTable",
     "Seconds",
     "Service",
+    "SharedPlace",
+    "SharedTable",
     "StatusPattern",
     "Store",
     "StoreError",

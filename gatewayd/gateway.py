@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
 
     from gatewayd.process.board import Board
+    from gatewayd.process.shared import SharedTable
     from gatewayd.redis.link import Redis
     from gatewayd.registry import Plugins
     from gatewayd.routing.table import RouteTable
@@ -70,17 +71,19 @@ class KeptState:
     object; what no generation uses any more is closed.
 
     Args:
-        board: What the workers of the node share; ``None`` where there is one worker.
+        board: What one worker of the node tells the others; ``None`` where there is one worker.
+        shared: What all of them read and write; ``None`` likewise.
 
     Attributes:
-        board: The same.
+        board, shared: The same.
         events: Who wants to know of what changes in such state.
         metrics: What this worker counts.
 
     """
 
-    def __init__(self, board: Board | None = None) -> None:
+    def __init__(self, board: Board | None = None, shared: SharedTable | None = None) -> None:
         self.board = board
+        self.shared = shared
         self.events = Events()
         self.metrics = Metrics()
         self._kept: dict[Hashable, _Kept[Any]] = {}
@@ -122,6 +125,7 @@ class Gateway:
         audit: Where a filter tells of what has to be accounted for.
         store: The SQL database. A filter that uses it awaits its ``start`` first.
         redis: The connection to Redis, ``None`` where none is configured; ``start`` as well.
+        shared: Memory that all workers of the node share; ``None`` where there is one worker.
 
     """
 
@@ -149,6 +153,7 @@ class Gateway:
         self.audit = audit or Audit()
         self.store = store
         self.redis = redis
+        self.shared = kept.shared
         self._kept = kept
         self._keys: list[Hashable] = []
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gatewayd.config.load import LoadedConfig
     from gatewayd.layers import Settings
     from gatewayd.process.board import Board
+    from gatewayd.process.shared import SharedTable
     from gatewayd.registry import Plugins
     from gatewayd.services.followed import FollowedService
     from gatewayd.timers import Sweeper
@@ -180,7 +181,8 @@ class Generations:
     Args:
         plugins: The installed plugins.
         sweeper: Watches deadlines; its clock is the gateway's.
-        board: What the workers of the node share; ``None`` where there is one worker.
+        board: What one worker of the node tells the others; ``None`` where there is one worker.
+        shared: What all of them read and write; ``None`` likewise.
 
     Attributes:
         current: The generation that new exchanges run in; set by the first :meth:`adopt`.
@@ -190,11 +192,17 @@ class Generations:
 
     current: Generation
 
-    def __init__(self, plugins: Plugins, sweeper: Sweeper, board: Board | None = None) -> None:
+    def __init__(
+        self,
+        plugins: Plugins,
+        sweeper: Sweeper,
+        board: Board | None = None,
+        shared: SharedTable | None = None,
+    ) -> None:
         self.draining = False
         self._plugins = plugins
         self._sweeper = sweeper
-        self._kept = KeptState(board)
+        self._kept = KeptState(board, shared)
         self._running: Generation | None = None  # the same, before there is one as well
         self._retiring: dict[asyncio.Task[None], Generation] = {}
         self._reloading = asyncio.Lock()

@@ -8,11 +8,14 @@ import uvloop
 
 from gatewayd.process import logs
 from gatewayd.process.board import Board
+from gatewayd.process.shared import SharedTable
 from gatewayd.process.supervised import serve_supervised
 
 
-def worker(*, listener: int, channel: int, board: int, log_level: logs.LogLevel) -> None:
+def worker(
+    *, listener: int, channel: int, board: int, shared: int, log_level: logs.LogLevel
+) -> None:
     """Serve for a supervisor; the numbers are inherited file descriptors."""
     logs.configure(log_level)
     sockets = socket.socket(fileno=listener), socket.socket(fileno=channel)
-    uvloop.run(serve_supervised(*sockets, Board(board)))
+    uvloop.run(serve_supervised(*sockets, Board(board), SharedTable(shared)))

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
-from gatewayd.admin.settings import AdminConfig
 from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.model import Model
 from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # for pydantic
@@ -314,9 +313,9 @@ class PipelineConfig(Model):
 
     filters: list[str] = Field(
         default=[
-            "request_id", "ops",
+            "request_id", "tracing", "ops",
             "route_match",
-            "cors", "ip_filter", "body_limit", "headers",
+            "cors", "ip_filter", "auth", "rbac", "token_bucket", "body_limit", "headers",
             "retry", "balancer", "breaker", "upstream",
         ],
         min_length=1,
@@ -329,8 +328,6 @@ class GatewayConfig(Model):
 
     server: ServerConfig = ServerConfig()
     """The public listener and its limits."""
-    admin: AdminConfig | None = None
-    """The admin API; none where absent."""
     routing: RoutingConfig = RoutingConfig()
     """Path normalisation."""
     store: StoreConfig = StoreConfig()

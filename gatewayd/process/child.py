@@ -44,12 +44,15 @@ class Child:
         self.told_to_end = False
 
     @classmethod
-    async def spawn(cls, listener: socket.socket, board: IO[bytes], log_level: LogLevel) -> Child:
+    async def spawn(
+        cls, listener: socket.socket, board: IO[bytes], shared: IO[bytes], log_level: LogLevel
+    ) -> Child:
         """Start a worker, which then waits for its configuration.
 
         Args:
             listener: The bound socket that it is to listen on.
-            board: The file of what it shares with the other workers.
+            board: The file of what one worker tells the others.
+            shared: The file of what all workers read and write.
             log_level: What it logs.
 
         Raises:
@@ -57,10 +60,11 @@ class Child:
 
         """
         ours, theirs = socket.socketpair()
-        passed = (listener.fileno(), theirs.fileno(), board.fileno())
+        passed = (listener.fileno(), theirs.fileno(), board.fileno(), shared.fileno())
         # -P: what lies in the working directory must not be imported in the place of a library.
         command = [sys.executable, "-P", "-m", "gatewayd", "worker", "--log-level", log_level]
-        for name, number in zip(("--listener", "--channel", "--board"), passed, strict=True):
+        names = ("--listener", "--channel", "--board", "--shared")
+        for name, number in zip(names, passed, strict=True):
             command += [name, str(number)]
         try:
             process = await asyncio.create_subprocess_exec(

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
     from gatewayd.config.load import LoadedConfig
     from gatewayd.process.board import Board
+    from gatewayd.process.shared import SharedTable
 
 logger = logging.getLogger("gatewayd.process")
 
 
-async def serve_supervised(listener: socket.socket, end: socket.socket, board: Board) -> None:
+async def serve_supervised(
+    listener: socket.socket, end: socket.socket, board: Board, shared: SharedTable
+) -> None:
     """Serve until SIGTERM, or until the supervisor is gone; a second SIGTERM breaks off exchanges.
 
     Returns as soon as the first configuration cannot be used; the supervisor has been told why.
@@ -30,13 +33,14 @@ async def serve_supervised(listener: socket.socket, end: socket.socket, board: B
     Args:
         listener: Bound socket.
         end: Our end of the channel to the supervisor.
-        board: What the workers of the node share.
+        board: What one worker of the node tells the others.
+        shared: What all of them read and write.
 
     """
     # Reloads come over the channel; a SIGHUP that reaches us all the same must not end us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     plugins = Plugins()
-    worker = Worker(listener, plugins, board)
+    worker = Worker(listener, plugins, board, shared)
     channel = await Channel.over(end)
     try:
         if not await _take_next(channel, plugins, worker.start):

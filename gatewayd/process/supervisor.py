@@ -18,6 +18,7 @@ from gatewayd.process.board import make_board_file
 from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
 from gatewayd.process.reload import reload_on
+from gatewayd.process.shared import make_shared_file
 from gatewayd.process.sockets import url_of
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         tasks: list[asyncio.Task[None]] = []
         self._board = make_board_file()
+        self._shared = make_shared_file(len(self._listeners))
         try:
             await self._start_all()
             tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
@@ -105,7 +107,9 @@ class Supervisor:
         logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
 
     async def _start(self, number: int) -> None:
-        child = await Child.spawn(self._listeners[number], self._board, self._log_level)
+        child = await Child.spawn(
+            self._listeners[number], self._board, self._shared, self._log_level
+        )
         self._children[number] = child
         await child.take(self._packed)
 
@@ -169,7 +173,8 @@ class Supervisor:
             child.terminate()
 
     async def _end_all(self) -> None:
-        self._board.close()  # the workers have it open as well
+        self._board.close()  # the workers have them open as well
+        self._shared.close()
         for listener in self._listeners:
             listener.close()
         running = self._running()

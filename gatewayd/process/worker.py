@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from gatewayd.config.load import LoadedConfig
     from gatewayd.process.board import Board
+    from gatewayd.process.shared import SharedTable
     from gatewayd.registry import Plugins
 
 logger = logging.getLogger("gatewayd.worker")
@@ -34,16 +35,21 @@ class Worker:
     Args:
         listener: Bound socket.
         plugins: The installed plugins.
-        board: What the workers of the node share; ``None`` where there is one worker.
+        board: What one worker of the node tells the others; ``None`` where there is one worker.
+        shared: What all of them read and write; ``None`` likewise.
 
     """
 
     def __init__(
-        self, listener: socket.socket, plugins: Plugins, board: Board | None = None
+        self,
+        listener: socket.socket,
+        plugins: Plugins,
+        board: Board | None = None,
+        shared: SharedTable | None = None,
     ) -> None:
         self._listener = listener
         self._sweeper = Sweeper()
-        self._generations = Generations(plugins, self._sweeper, board)
+        self._generations = Generations(plugins, self._sweeper, board, shared)
         self._server = Server(self._generations, self._sweeper)
         self._stopping = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from gatewayd.audit import Audit
     from gatewayd.exchange import Response
     from gatewayd.filter import Filter
+    from gatewayd.process.shared import SharedTable
     from gatewayd.redis.link import Redis
     from gatewayd.store.store import Store
     from gatewayd.timers import Clock
@@ -40,6 +41,7 @@ def make_gateway(
     audit: Audit | None = None,
     store: Store | None = None,
     redis: Redis | None = None,
+    shared: SharedTable | None = None,
 ) -> Gateway:
     """Make what the host gives to filters.
 
@@ -51,6 +53,8 @@ def make_gateway(
         audit: Takes audit events; one that only logs them where absent.
         store: The SQL database; none where absent.
         redis: The connection to Redis; none where absent.
+        shared: Memory that all workers share; that of a gateway with one worker, none, where
+            absent.
 
     """
     configs = [RouteConfig.model_validate(route) for route in routes]
@@ -59,7 +63,7 @@ def make_gateway(
         routes=RouteTable([Route(config, index) for index, config in enumerate(configs)]),
         services=services or {},
         plugins=Plugins() if plugins is None else plugins,
-        kept=KeptState(),
+        kept=KeptState(shared=shared),
         readiness=Readiness(),
         audit=audit,
         store=store,

@@ -11,6 +11,7 @@ from gatewayd.config.schema import ServerConfig
 from gatewayd.errors import ConfigError
 from gatewayd.process.board import make_board_file
 from gatewayd.process.child import Child, ChildFailed
+from gatewayd.process.shared import make_shared_file
 from gatewayd.process.sockets import bind_listeners, url_of
 from gatewayd.process.worker import Worker
 
@@ -109,5 +110,5 @@ async def test_a_system_without_room_for_processes_is_a_failure(
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
     failure = pytest.raises(ChildFailed, match=r"no process can be started: .*unavailable")
-    with make_board_file() as board, failure:
-        await Child.spawn(running.listener, board, "info")
+    with make_board_file() as board, make_shared_file(1) as shared, failure:
+        await Child.spawn(running.listener, board, shared, "info")

@@ -1,0 +1,171 @@
+"""What limits an exchange: which buckets, of which limits.
+
+Finding that out costs microseconds, and it is the same for all exchanges of one caller on one
+route; so it is remembered. What is remembered is bounded, and can be found out again at any time.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from gatewayd import PRINCIPAL, ROUTE
+from gatewayd_filters.token_bucket.backend import Charge, Limit
+from gatewayd_filters.token_bucket.keys import Keys, plain, scope_of
+from gatewayd_filters.token_bucket.limits import parse_limit
+from gatewayd_filters.token_bucket.policy import Policy
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from gatewayd import Cell, Exchange, Gateway, Principal
+    from gatewayd_filters.token_bucket.config import TokenBucketConfig
+
+_REMEMBERED = 4096
+_LIMITS = ("rate", "burst", "limits", "roles")
+logger = logging.getLogger("gatewayd.filters.token_bucket")
+
+
+class Plan:
+    """What limits the exchanges of one caller on one route.
+
+    Attributes:
+        charges: The buckets; none where nothing limits them.
+        policy: The limits, for the fields of responses.
+        route, caller: For records.
+        granted: Counts tokens, for each bucket.
+        refused: Counts requests.
+        debt: Tokens that responses have cost and that are still to be paid.
+
+    """
+
+    __slots__ = ("caller", "charges", "debt", "granted", "policy", "refused", "route")
+
+    def __init__(
+        self,
+        charges: tuple[Charge, ...],
+        policy: Policy,
+        route: str,
+        caller: str,
+        granted: tuple[Cell, ...],
+        refused: Cell,
+    ) -> None:
+        self.charges = charges
+        self.policy = policy
+        self.route = route
+        self.caller = caller
+        self.granted = granted
+        self.refused = refused
+        self.debt = 0.0
+
+    def costing(self, cost: float) -> tuple[Charge, ...]:
+        """Return the charges with another cost, as far as the buckets can hold it."""
+        return tuple(Charge(key, limit, min(cost, limit.burst)) for key, limit, _ in self.charges)
+
+    def owe(self, tokens: float) -> None:
+        """Remember tokens that are still to be paid, up to what the fullest bucket holds."""
+        self.debt = min(self.debt + tokens, max(one.limit.burst for one in self.charges))
+
+    def share(self, nodes: int) -> tuple[Charge, ...]:
+        """Return the charges on buckets of this node, which has one of ``nodes`` shares.
+
+        A bucket holds one request's cost at least, or nothing could pass.
+        """
+        return tuple(
+            Charge(
+                "local:" + key,
+                Limit(limit.rate / nodes, max(limit.burst / nodes, cost), limit.window),
+                cost,
+            )
+            for key, limit, cost in self.charges
+        )
+
+
+class Plans:
+    """Finds the plan of an exchange.
+
+    Args:
+        config: The filter's settings.
+        gateway: What the host gives to filters.
+
+    """
+
+    def __init__(self, config: TokenBucketConfig, gateway: Gateway) -> None:
+        self._config = config
+        self._keys = Keys(config.parts, config.ipv6_prefix)
+        self.identity = self._keys.identity
+        self.known: dict[Hashable, Plan] = {}
+        self._policy = Policy(config.parsed, config.headers)
+        self._roles = [
+            (role, Policy(limits, config.headers)) for role, limits in config.parsed_roles
+        ]
+        self._own = lru_cache(maxsize=1024)(self._parse_own)
+        metrics = gateway.metrics
+        self._granted = metrics.counter(
+            "gatewayd_rate_limit_granted_tokens", "Tokens granted.", ("limit",), max_cells=1024
+        )
+        self._refused = metrics.counter(
+            "gatewayd_rate_limit_refused",
+            "Requests above a limit; in shadow mode they passed all the same.",
+            ("limit", "mode"),
+            max_cells=1024,
+        )
+        self._invalid = metrics.counter(
+            "gatewayd_rate_limit_invalid_own_limits",
+            "Limits of API keys that cannot be read; the configured limit holds instead.",
+        ).labels()
+
+    def find(self, exchange: Exchange, identity: Hashable) -> Plan:
+        """Work out the plan of an exchange, and remember it."""
+        if len(self.known) >= _REMEMBERED:
+            self.known.clear()
+        plan = self.known[identity] = self._make(exchange)
+        return plan
+
+    def _make(self, exchange: Exchange) -> Plan:
+        config = self._config
+        policy, caller = self._limits_of(exchange)
+        name = config.name or scope_of(exchange, config.scope, "token_bucket", _LIMITS)
+        single = len(policy.limits) == 1
+        labels = [name if single else f"{name}:{period}" for period in policy.names]
+        charges = tuple(
+            Charge(f"{label}|{caller}", limit, config.cost)
+            for label, limit in zip(labels, policy.limits, strict=True)
+        )
+        route = exchange.get(ROUTE)
+        return Plan(
+            charges,
+            policy,
+            "" if route is None else route.name,
+            caller,
+            tuple(self._granted.labels(label) for label in labels),
+            self._refused.labels(name, "shadow" if config.shadow else "enforced"),
+        )
+
+    def _limits_of(self, exchange: Exchange) -> tuple[Policy, str]:
+        """Return the limits that hold for the caller, and the key of its bucket."""
+        principal: Principal | None = exchange.get(PRINCIPAL)
+        if principal is not None:
+            if principal.rate_limit is not None:
+                own = self._own(principal.rate_limit)
+                if own is not None:
+                    return own, self._keys.caller(exchange)
+            for role, policy in self._roles:
+                if role in principal.roles:
+                    return policy, f"role={plain(role)}|{self._keys.text(exchange)}"
+        return self._policy, self._keys.text(exchange)
+
+    def _parse_own(self, text: str) -> Policy | None:
+        """Read a limit that came with a credential; fall back, with a word, where it is none."""
+        reason = f"a request costs {self._config.cost:g} tokens"
+        try:
+            limit = parse_limit(text)
+        except ValueError as error:
+            reason = str(error)
+        else:
+            if limit.burst >= self._config.cost:
+                return Policy((limit,), self._config.headers)
+        self._invalid.value += 1
+        logger.warning("an API key's limit %.80r cannot be used: %s", text, reason)
+        return None

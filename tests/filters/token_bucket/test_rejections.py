@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from gatewayd import Metrics
+from gatewayd_filters.token_bucket import rejections
+from gatewayd_filters.token_bucket.rejections import Rejections
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from gatewayd_filters.token_bucket.rejections import Row
+
+NOW = 3600.0 * 500_000
+
+
+class Store:
+    """Keeps what is written, or fails."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.failure: Exception | None = None
+        self.written = asyncio.Event()
+
+    async def add(self, rows: Sequence[Row]) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.rows += rows
+        self.written.set()
+
+
+@pytest.fixture
+def metrics() -> Metrics:
+    return Metrics()
+
+
+def lost(metrics: Metrics) -> float:
+    return metrics.counter("gatewayd_rate_limit_lost_records", "").labels().value
+
+
+async def test_refusals_are_summed_per_minute_route_and_caller(metrics: Metrics) -> None:
+    store, times = Store(), iter([NOW, NOW + 59, NOW + 59, NOW + 60])
+    one = Rejections(store.add, metrics, lambda: next(times))
+    for route, caller in (("a", "x"), ("a", "x"), ("a", "y"), ("a", "x")):
+        one.add(route, caller)
+    await one.flush()
+    minute = int(NOW // 60)
+    assert store.rows == [
+        (minute, "a", "x", 2), (minute, "a", "y", 1), (minute + 1, "a", "x", 1)
+    ]  # fmt: skip
+    await one.flush()
+    assert len(store.rows) == 3
+
+
+async def test_they_are_written_by_themselves(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejections, "FLUSH_SECONDS", 0.001)
+    store = Store()
+    one = Rejections(store.add, metrics)
+    await one.start()
+    await one.start()
+    one.add("a", "x")
+    async with asyncio.timeout(5):
+        await store.written.wait()
+    await one.close()
+
+
+async def test_closing_writes_what_is_left(metrics: Metrics) -> None:
+    store = Store()
+    one = Rejections(store.add, metrics)
+    await one.start()
+    one.add("a", "x")
+    await one.close()
+    assert len(store.rows) == 1
+
+
+async def test_what_cannot_be_written_is_counted_and_told_of_once(
+    metrics: Metrics, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = Store()
+    store.failure = OSError("no space")
+    one = Rejections(store.add, metrics)
+    for _ in range(3):
+        one.add("a", "x")
+        await one.flush()
+    assert (lost(metrics), len(caplog.records)) == (3, 1)
+    store.failure = None
+    one.add("a", "x")
+    await one.flush()
+    assert (lost(metrics), len(store.rows)) == (3, 1)
+
+
+async def test_what_is_counted_between_two_writes_is_bounded(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rejections, "_MAX_ROWS", 2)
+    store = Store()
+    one = Rejections(store.add, metrics, lambda: NOW)
+    for caller in ("x", "y", "z", "x"):
+        one.add("a", caller)
+    await one.flush()
+    assert [row[2:] for row in store.rows] == [("x", 2), ("y", 1)]
+    assert lost(metrics) == 1
