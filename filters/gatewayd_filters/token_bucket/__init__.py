@@ -17,6 +17,7 @@ from gatewayd import Filter, Reject
 from gatewayd_filters.token_bucket.backend import BackendUnavailable, Verdict
 from gatewayd_filters.token_bucket.backends import make_backend, make_local
 from gatewayd_filters.token_bucket.config import TokenBucketConfig, from_route
+from gatewayd_filters.token_bucket.costs import Costs
 from gatewayd_filters.token_bucket.plans import Plan, Plans
 from gatewayd_filters.token_bucket.policy import LEGACY, STANDARD, whole_seconds
 from gatewayd_filters.token_bucket.rejections import Rejections
@@ -32,7 +33,6 @@ __all__ = ["TokenBucket", "TokenBucketConfig"]
 
 _FIELDS = frozenset(STANDARD + LEGACY)
 _FIELD_NAMES = [name.decode() for name in sorted(_FIELDS)]
-_HIGHEST_COST = 1e12
 _PASSED = Verdict(True, (), 0.0, 0)
 
 
@@ -54,10 +54,9 @@ class TokenBucket(Filter[TokenBucketConfig]):
             "Requests for which the backend was away, by what became of them.",
             ("on_outage",),
         ).labels(config.on_outage)
-        self._invalid_costs = gateway.metrics.counter(
-            "gatewayd_rate_limit_invalid_costs",
-            "Responses whose cost field holds no number.",
-        ).labels()
+        self._costs = None
+        if config.cost_header is not None:
+            self._costs = Costs(config, gateway, self._backend)
         self._rejections: Rejections | None = None
         if config.records and (store := gateway.store) is not None:
             self._rejections = gateway.keep(
@@ -83,26 +82,24 @@ class TokenBucket(Filter[TokenBucketConfig]):
         plan = plans.known.get(identity) or plans.find(exchange, identity)
         if not plan.charges:
             return await forward(exchange)
-        debt = plan.debt
-        charges = plan.costing(self.config.cost + debt) if debt else plan.charges
+        costs = self._costs
+        charges = plan.charges if costs is None else costs.charges(plan)
         try:
             asked = self._backend.take(charges)
             verdict = asked if isinstance(asked, Verdict) else await asked
         except BackendUnavailable:
-            debt, charges = 0.0, plan.charges
-            verdict = self._do_without(plan)
-        if verdict.allowed:
-            if debt:
-                plan.debt = max(0.0, plan.debt - debt)
-            for cell, charge, _ in zip(plan.granted, charges, verdict.remaining):  # noqa: B905
-                cell.value += charge.cost
-        else:
+            verdict, charges = self._do_without(plan), plan.charges
+        if not verdict.allowed:
             self._refuse(plan, verdict)
+        elif verdict.remaining:
+            plan.count(charges)
+            if costs is not None:
+                costs.paid(plan, charges)
         response = await forward(exchange)
         if self._tells and verdict.remaining:
             _tell(response, plan.policy.lines(verdict))
-        if self.config.cost_header is not None:
-            await self._settle(plan, response, self.config.cost_header)
+        if costs is not None:
+            await costs.settle(plan, response)
         return response
 
     def _do_without(self, plan: Plan) -> Verdict:
@@ -113,7 +110,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
 
         """
         self._unavailable.value += 1
-        if self.config.on_outage == "open":
+        if self.config.on_outage == "open" or self.config.shadow:
             return _PASSED
         if self.config.on_outage == "local":
             with suppress(BackendUnavailable):  # both at once; then it is as if closed
@@ -142,35 +139,6 @@ class TokenBucket(Filter[TokenBucketConfig]):
         if verdict.retry_after < math.inf:
             fields.append(("Retry-After", str(max(1, whole_seconds(verdict.retry_after)))))
         raise Reject(429, "rate_limited", "There were too many requests; try again later.", fields)
-
-    async def _settle(self, plan: Plan, response: Response, name: str) -> None:
-        """Take what the upstream says that the request has cost, above what was taken before."""
-        text = response.headers.get(name)
-        if text is None:
-            return
-        response.headers.remove(name)
-        try:
-            cost = float(text)
-        except ValueError:
-            cost = math.nan
-        if not 0 <= cost <= _HIGHEST_COST:
-            self._invalid_costs.value += 1
-            return
-        extra = cost - self.config.cost
-        if extra <= 0:
-            return
-        charges = plan.costing(extra)
-        try:
-            asked = self._backend.take(charges)
-            verdict = asked if isinstance(asked, Verdict) else await asked
-        except BackendUnavailable:
-            plan.owe(extra)
-            return
-        if not verdict.allowed:
-            plan.owe(extra)
-            return
-        for cell, charge in zip(plan.granted, charges, strict=True):
-            cell.value += charge.cost
 
 
 async def _write(store: Store, rows: Sequence[Row]) -> None:

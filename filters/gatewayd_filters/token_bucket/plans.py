@@ -17,7 +17,7 @@ from gatewayd_filters.token_bucket.limits import parse_limit
 from gatewayd_filters.token_bucket.policy import Policy
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Sequence
 
     from gatewayd import Cell, Exchange, Gateway, Principal
     from gatewayd_filters.token_bucket.config import TokenBucketConfig
@@ -36,11 +36,10 @@ class Plan:
         route, caller: For records.
         granted: Counts tokens, for each bucket.
         refused: Counts requests.
-        debt: Tokens that responses have cost and that are still to be paid.
 
     """
 
-    __slots__ = ("caller", "charges", "debt", "granted", "policy", "refused", "route")
+    __slots__ = ("caller", "charges", "granted", "policy", "refused", "route")
 
     def __init__(
         self,
@@ -57,15 +56,11 @@ class Plan:
         self.caller = caller
         self.granted = granted
         self.refused = refused
-        self.debt = 0.0
 
-    def costing(self, cost: float) -> tuple[Charge, ...]:
-        """Return the charges with another cost, as far as the buckets can hold it."""
-        return tuple(Charge(key, limit, min(cost, limit.burst)) for key, limit, _ in self.charges)
-
-    def owe(self, tokens: float) -> None:
-        """Remember tokens that are still to be paid, up to what the fullest bucket holds."""
-        self.debt = min(self.debt + tokens, max(one.limit.burst for one in self.charges))
+    def count(self, charges: Sequence[Charge]) -> None:
+        """Count tokens that were taken."""
+        for cell, charge in zip(self.granted, charges):  # noqa: B905  # as many, by construction
+            cell.value += charge.cost
 
     def share(self, nodes: int) -> tuple[Charge, ...]:
         """Return the charges on buckets of this node, which has one of ``nodes`` shares.

@@ -232,6 +232,19 @@ async def test_what_the_bucket_does_not_hold_is_owed_up_to_a_burst(
         assert await statuses(one, 2) == [200, 429]
 
 
+async def test_a_debt_stays_with_the_caller_who_shows_another_credential(
+    gateway: Gateway,
+) -> None:
+    answer = Response(200)
+    answer.headers.add("X-Cost", "9")
+    settings = {"rate": "10/day", "cost": 2, "cost_header": "X-Cost"}
+    async with running(TokenBucket, settings, gateway=gateway) as one:
+        for _ in range(2):
+            await ask(one, answer, principal=Principal("alice", "jwt"))
+        assert await statuses(one, 1, principal=Principal("alice", "jwt")) == [429]
+        assert await statuses(one, 1, principal=Principal("bob", "jwt")) == [200]
+
+
 @pytest.mark.parametrize("cost", ["much", "nan", "-3", "inf", ""])
 async def test_a_cost_that_is_no_number_is_counted(gateway: Gateway, cost: str) -> None:
     answer = Response(200)
@@ -284,8 +297,9 @@ class AwayLater(Away):
         ({"on_outage": "closed"}, [503] * 6),
         ({"on_outage": "open"}, [200] * 6),
         ({"on_outage": "local"}, [200] * 4 + [429] * 2),
+        ({"on_outage": "closed", "shadow": True}, [200] * 6),
     ],
-    ids=["closed", "open", "local"],
+    ids=["closed", "open", "local", "shadow"],
 )
 async def test_outage(
     gateway: Gateway,
