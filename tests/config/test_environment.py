@@ -125,7 +125,10 @@ def test_values_of_the_file_are_taken_as_they_stand(folder: ConfigFolder) -> Non
 
 # Names.
 
-EXPECTED = "expected GATEWAYD_SECTION__KEY with a section of filters, pipeline, routing, server"
+EXPECTED = (
+    "expected GATEWAYD_SECTION__KEY with a section of "
+    "audit, filters, pipeline, redis, routing, server, store"
+)
 NAMES = [
     ("GATEWAYD_SERVER__PROT", "server.prot: unknown key (did you mean 'port'?)"),
     ("GATEWAYD_SEVER__PORT", "is no setting (did you mean GATEWAYD_SERVER__PORT?)"),

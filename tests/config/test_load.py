@@ -148,7 +148,8 @@ weight = 1
         "environment variable GATEWAYD_SERVER__PORT: server.port: expected 0 or more",
         (
             "environment variable GATEWAYD_X__Y: is no setting "
-            "(expected GATEWAYD_SECTION__KEY with a section of filters, pipeline, routing, server)"
+            "(expected GATEWAYD_SECTION__KEY with a section of "
+            "audit, filters, pipeline, redis, routing, server, store)"
         ),
         "gateway.toml:3: server.prot: unknown key (did you mean 'port'?)",
         (

@@ -162,6 +162,7 @@ def _undocumented(response: Message) -> str | None:
     if response.header("Content-Type") != b"application/problem+json":
         return f"Content-Type of the {response.status}: {response.header('Content-Type')!r}"
     document = json.loads(response.body)
+    document.pop("trace_id", None)  # of what came as far as `tracing`
     if set(document) != _MEMBERS or document["status"] != response.status:
         return f"problem document: {document!r}"
     return None if document["code"] and document["request_id"] else "no code or no request id"

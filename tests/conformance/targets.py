@@ -62,6 +62,9 @@ header_timeout = 2
 body_timeout = 2
 drain_timeout = 1
 
+[filters.auth]
+required = false
+
 [filters.body_limit]
 max_bytes = {MAX_BODY}
 

@@ -18,6 +18,9 @@ name = "old"
 path = "/old"
 redirect = {{ to = "/plain" }}
 
+[filters.auth]
+required = false
+
 [services.origin]
 idle_timeout = 1
 instances = [{{ url = "http://127.0.0.1:{port}" }}]

@@ -1,0 +1,147 @@
+"""Buckets in Redis, which all nodes share: exact, on Redis' own clock.
+
+What is asked within one turn of the event loop goes to Redis together, as one call of one script:
+a call for each question costs ten times as much. It is sent once. After a time-out nobody knows
+whether the tokens were taken, and asking again could take them twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from importlib.resources import files
+from itertools import islice
+from typing import TYPE_CHECKING, TypeAlias
+
+from gatewayd import RedisUnavailable
+from gatewayd_filters.token_bucket.backend import BackendUnavailable
+from gatewayd_filters.token_bucket.memory import judge
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Iterator, Sequence
+
+    from gatewayd import Redis
+    from gatewayd_filters.token_bucket.backend import Charge, Verdict
+
+    Question: TypeAlias = "tuple[Sequence[Charge], asyncio.Future[Verdict]]"
+
+MAX_BATCH = 128
+"""Questions in one call: some hundred microseconds, for which Redis does nothing else."""
+MAX_WAITING = 10_000
+"""Questions that may wait for an answer; more of them are an outage."""
+
+_SCRIPT = files("gatewayd_filters.token_bucket").joinpath("take.lua").read_bytes()
+_SHA1 = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()  # Redis' name for the script
+
+
+class RedisBackend:
+    """Token buckets in Redis.
+
+    Args:
+        redis: The connection.
+        prefix: What the names of buckets begin with.
+
+    """
+
+    def __init__(self, redis: Redis, *, prefix: str) -> None:
+        self._redis = redis
+        self._prefix = prefix
+        self._cluster = redis.config.cluster
+        self._pending: list[Question] = []
+        self._waiting = 0
+        self._names: dict[str, str] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+
+    def take(self, charges: Sequence[Charge]) -> Awaitable[Verdict]:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.take`."""
+        if not self._redis.up or self._waiting >= MAX_WAITING:
+            raise BackendUnavailable
+        loop = asyncio.get_running_loop()
+        if not self._pending:
+            loop.call_soon(self._send)
+        answer: asyncio.Future[Verdict] = loop.create_future()
+        self._pending.append((charges, answer))
+        self._waiting += 1
+        return answer
+
+    def _send(self) -> None:
+        """Send what was asked in this turn of the loop."""
+        pending, self._pending = self._pending, []
+        for batch in self._batches(pending):
+            task = asyncio.create_task(self._ask(batch), name="gatewayd token buckets")
+            self._calls.add(task)
+            task.add_done_callback(self._calls.discard)
+
+    def _batches(self, pending: list[Question]) -> Iterator[list[Question]]:
+        """Divide questions: in a cluster by slot, which the caller in a name decides."""
+        groups: dict[str, list[Question]] = {}
+        for question in pending:
+            key = _tag(question[0][0].key) if self._cluster else ""
+            groups.setdefault(key, []).append(question)
+        for group in groups.values():
+            for start in range(0, len(group), MAX_BATCH):
+                yield group[start : start + MAX_BATCH]
+
+    async def _ask(self, batch: list[Question]) -> None:
+        indices: dict[str, int] = {}
+        arguments: list[int | float] = []
+        for charges, _ in batch:
+            arguments.append(len(charges))
+            for key, limit, cost in charges:
+                index = indices.setdefault(key, len(indices) + 1)
+                arguments += (index, limit.rate, limit.burst, cost)
+        names = [self._name(key) for key in indices]
+        try:
+            answers = iter(await self._run(names, arguments))
+            for charges, answer in batch:
+                next(answers)
+                held = [float(text) for text in islice(answers, len(charges))]
+                if not answer.done():  # its caller has gone
+                    answer.set_result(judge(charges, held))
+        except BaseException as error:
+            for _, answer in batch:
+                if not answer.done():
+                    answer.set_exception(BackendUnavailable(repr(error)))
+            if not isinstance(error, RedisUnavailable):
+                raise
+        finally:
+            self._waiting -= len(batch)
+
+    async def _run(self, names: list[str], arguments: list[int | float]) -> list[bytes]:
+        from coredis.exceptions import NoScriptError
+
+        try:
+            return await self._redis.call(
+                lambda client: client.evalsha(_SHA1, keys=names, args=arguments)  # type: ignore[arg-type,return-value]
+            )
+        except NoScriptError:  # a server that has started since: nothing was run, so it may be
+            return await self._redis.call(
+                lambda client: client.eval(_SCRIPT, keys=names, args=arguments)  # type: ignore[arg-type,return-value]
+            )
+
+    def _name(self, key: str) -> str:
+        """Return a bucket's name in Redis: its caller in braces, which decide the slot."""
+        name = self._names.get(key)
+        if name is None:
+            if len(self._names) >= MAX_WAITING:
+                self._names.clear()
+            label = key.partition("|")[0]
+            name = self._names[key] = f"{self._prefix}{{{_tag(key)}}}:{label}"
+        return name
+
+    async def start(self) -> None:
+        """Connect; see :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""
+        await self._redis.start()
+
+    async def close(self) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.close`."""
+        calls = list(self._calls)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+def _tag(key: str) -> str:
+    """Return what all buckets of a caller have in common, free of braces."""
+    caller = key.partition("|")[2]
+    return caller.replace("%", "%25").replace("{", "%7B").replace("}", "%7D") or "all"

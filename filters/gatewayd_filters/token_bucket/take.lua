@@ -1,0 +1,76 @@
+-- Answers several questions about token buckets, one after the other, on Redis' own clock.
+--
+-- KEYS: the buckets. ARGV: for each question the number of its charges, and for each charge the
+-- index of its bucket, rate (tokens per second), burst and cost. Returns for each question 1 or 0
+-- (taken or not), and for each charge what the bucket held before, as text, since Redis cuts
+-- numbers to integers.
+--
+-- A bucket is "TOKENS STAMP": tokens with all digits of a double, and microseconds, which are exact
+-- in a double for some centuries. It expires when it is full again, as a missing one is full.
+
+local TOLERANCE = 1e-6 -- tokens that may be missing, for errors of rounding; as in memory.py
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local held, stamp, changed = {}, {}, {}
+
+local function load(index, rate, burst)
+  if held[index] == nil then
+    local value = redis.call('GET', KEYS[index])
+    if value then
+      local tokens, at = string.match(value, '^(%S+) (%d+)$')
+      held[index], stamp[index] = tonumber(tokens), tonumber(at)
+    else
+      held[index], stamp[index] = burst, now
+    end
+  end
+  if now > stamp[index] then -- the clock may have been set back
+    held[index] = held[index] + (now - stamp[index]) / 1000000 * rate
+    stamp[index] = now
+  end
+  if held[index] > burst then
+    held[index] = burst
+  end
+  return held[index]
+end
+
+local answers = {}
+local position = 1
+while position <= #ARGV do
+  local count = tonumber(ARGV[position])
+  position = position + 1
+  local charges, allowed = {}, true
+  for i = 1, count do
+    local charge = {
+      index = tonumber(ARGV[position]),
+      rate = tonumber(ARGV[position + 1]),
+      burst = tonumber(ARGV[position + 2]),
+      cost = tonumber(ARGV[position + 3]),
+    }
+    position = position + 4
+    charge.before = load(charge.index, charge.rate, charge.burst)
+    if charge.before + TOLERANCE < charge.cost then
+      allowed = false
+    end
+    charges[i] = charge
+  end
+  answers[#answers + 1] = allowed and 1 or 0
+  for i = 1, count do
+    local charge = charges[i]
+    answers[#answers + 1] = string.format('%.17g', charge.before)
+    if allowed then
+      held[charge.index] = held[charge.index] - charge.cost
+    end
+    changed[charge.index] = charge
+  end
+end
+
+for index, charge in pairs(changed) do
+  local milliseconds = math.ceil((charge.burst - held[index]) / charge.rate * 1000)
+  if milliseconds > 0 then
+    local value = string.format('%.17g %.0f', held[index], stamp[index])
+    -- A second more, as this clock and that of expiry are not read at the same time.
+    redis.call('SET', KEYS[index], value, 'PX', string.format('%.0f', milliseconds + 1000))
+  end
+end
+return answers
