@@ -1,0 +1,255 @@
+"""Token buckets in a real Redis: exact, together, and never taken from twice."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from gatewayd import Redis
+from gatewayd.redis.settings import RedisConfig
+from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge, Limit, Verdict
+from gatewayd_filters.token_bucket.redis_backend import RedisBackend
+from tests.filters.token_bucket.model import new_key
+from tests.support.redis_server import RedisCluster, RedisServer
+from tests.support.servers import REPOSITORY
+from tests.support.tcp_proxy import TcpProxy
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+SLOW = Limit(1 / 86_400, 10.0, 86_400.0)
+"""Ten tokens a day: no token comes back while a test runs."""
+
+
+@asynccontextmanager
+async def backend(url: str, **settings: Any) -> AsyncIterator[RedisBackend]:
+    redis = Redis(RedisConfig.model_validate({"url": url, "probe_interval": 0.02, **settings}))
+    made = RedisBackend(redis, prefix="t:")
+    await made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+        await redis.close()
+
+
+def charge(limit: Limit = SLOW, cost: float = 1.0, key: str | None = None) -> Charge:
+    return Charge(key or new_key(), limit, cost)
+
+
+async def ask(buckets: RedisBackend, *charges: Charge, times: int = 1) -> list[Verdict]:
+    """Ask several times within one turn of the loop."""
+    return list(await asyncio.gather(*(buckets.take(charges) for _ in range(times))))
+
+
+async def test_a_burst_and_no_more(redis_server: RedisServer) -> None:
+    async with backend(redis_server.url) as buckets:
+        verdicts = await ask(buckets, charge(), times=15)
+    assert [verdict.allowed for verdict in verdicts] == [True] * 10 + [False] * 5
+    assert [round(verdict.remaining[0]) for verdict in verdicts[:10]] == list(range(9, -1, -1))
+
+
+async def test_a_refusal_tells_how_long_to_wait(redis_server: RedisServer) -> None:
+    one = charge(Limit(2.0, 10.0, 1.0))
+    async with backend(redis_server.url) as buckets:
+        *_, last = await ask(buckets, one, times=11)
+    assert not last.allowed
+    assert 0.4 < last.retry_after <= 0.5
+
+
+async def test_what_costs_more_than_the_burst_is_never_allowed(redis_server: RedisServer) -> None:
+    async with backend(redis_server.url) as buckets:
+        (verdict,) = await ask(buckets, charge(cost=11.0))
+    assert (verdict.allowed, verdict.retry_after) == (False, math.inf)
+
+
+async def test_all_buckets_or_none(redis_server: RedisServer) -> None:
+    caller = new_key()
+    wide = Charge(f"wide|{caller}", SLOW, 1.0)
+    narrow = Charge(f"narrow|{caller}", Limit(1 / 86_400, 3.0, 86_400.0), 1.0)
+    async with backend(redis_server.url) as buckets:
+        verdicts = await ask(buckets, wide, narrow, times=5)
+        (after,) = await ask(buckets, wide)
+    assert [verdict.allowed for verdict in verdicts] == [True] * 3 + [False] * 2
+    assert verdicts[-1].limiting == 1
+    assert round(after.remaining[0]) == 6  # three were taken with the others, one now
+
+
+async def test_tokens_come_back_at_the_rate(redis_server: RedisServer) -> None:
+    one = charge(Limit(1000.0, 10.0, 1.0))
+    async with backend(redis_server.url) as buckets:
+        granted, started = 0, time.monotonic()
+        while granted < 210:
+            granted += sum(verdict.allowed for verdict in await ask(buckets, one, times=20))
+        elapsed = time.monotonic() - started
+    assert granted <= 1000 * elapsed + 10 + 20
+
+
+async def test_what_is_asked_in_one_turn_is_one_call(redis_server: RedisServer) -> None:
+    async with backend(redis_server.url) as buckets:
+        await ask(buckets, charge())  # loads the script
+        redis_server.cli("config", "resetstat")
+        await asyncio.gather(*(buckets.take([charge()]) for _ in range(64)))
+        stats = redis_server.cli("info", "commandstats")
+    found = re.search(r"cmdstat_evalsha:calls=(\d+)", stats)
+    assert found is not None
+    assert found[1] == "1"
+
+
+async def test_a_server_that_forgot_the_script_is_given_it_again(
+    redis_server: RedisServer,
+) -> None:
+    one = charge()
+    async with backend(redis_server.url) as buckets:
+        await ask(buckets, one)
+        redis_server.cli("script", "flush")
+        (verdict,) = await ask(buckets, one)
+    assert round(verdict.remaining[0]) == 8
+
+
+async def test_a_full_bucket_takes_no_memory(redis_server: RedisServer) -> None:
+    one = charge(Limit(1000.0, 1.0, 1.0))
+    async with backend(redis_server.url) as buckets:
+        await ask(buckets, one)
+        key = buckets._name(one.key)
+        assert 0 < int(redis_server.cli("pttl", key)) <= 1001
+
+
+async def test_a_smaller_burst_holds_at_once(redis_server: RedisServer) -> None:
+    key = new_key()
+    async with backend(redis_server.url) as buckets:
+        await ask(buckets, charge(key=key))
+        smaller = charge(Limit(1 / 86_400, 2.0, 86_400.0), key=key)
+        verdicts = await ask(buckets, smaller, times=3)
+    assert [verdict.allowed for verdict in verdicts] == [True, True, False]
+
+
+async def test_a_caller_that_gives_up_does_not_harm_the_others(redis_server: RedisServer) -> None:
+    one = charge()
+    async with backend(redis_server.url) as buckets:
+        questions = [asyncio.ensure_future(buckets.take([one])) for _ in range(10)]
+        for question in questions[::2]:
+            question.cancel()
+        results = await asyncio.gather(*questions[1::2])
+    assert all(verdict.allowed for verdict in results)
+
+
+@pytest.mark.parametrize("caller", ["{a}", "a}b{c", "%7B", "", "ä 李", "a|b|c"])
+async def test_callers_with_odd_names_have_buckets_of_their_own(
+    redis_server: RedisServer, caller: str
+) -> None:
+    one = Charge(f"odd|{caller}", SLOW, 1.0)
+    async with backend(redis_server.url) as buckets:
+        before = await ask(buckets, one)
+        after = await ask(buckets, Charge(f"odd|{caller}x", SLOW, 1.0))
+    assert (round(before[0].remaining[0]), round(after[0].remaining[0])) == (9, 9)
+
+
+async def test_a_cluster_gets_one_call_for_each_slot(redis_cluster: RedisCluster) -> None:
+    callers = [new_key() for _ in range(20)]
+    async with backend(redis_cluster.url, cluster=True) as buckets:
+        verdicts = await asyncio.gather(
+            *(
+                buckets.take([Charge(f"wide|{one}", SLOW, 1.0), Charge(f"narrow|{one}", SLOW, 2.0)])
+                for one in callers
+            )
+        )
+    assert all(tuple(map(round, verdict.remaining)) == (9, 8) for verdict in verdicts)
+
+
+async def test_without_redis_nothing_waits() -> None:
+    async with backend("redis://127.0.0.1:1/0") as buckets:
+        with pytest.raises(BackendUnavailable):
+            buckets.take([charge()])
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+async def test_an_outage_costs_the_time_out_until_it_is_known(
+    tmp_path_factory: pytest.TempPathFactory, number: signal.Signals
+) -> None:
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        async with backend(server.url, timeout=0.1) as buckets:
+            await ask(buckets, charge())
+            server.signal(number)
+            latencies = []
+            for _ in range(20):
+                started = time.monotonic()
+                with pytest.raises(BackendUnavailable):
+                    await buckets.take([charge()])
+                latencies.append(time.monotonic() - started)
+            server.signal(signal.SIGCONT)
+    print("ms:", *(f"{latency * 1000:.1f}" for latency in latencies))
+    # No bound in time here, as machines are busy: what waits is counted by the link's own test.
+    assert not buckets._redis.up
+
+
+async def test_an_answer_that_is_lost_does_not_take_twice(redis_server: RedisServer) -> None:
+    """The question arrives, the connection is cut before the answer: it is not asked again."""
+    one = charge()
+    async with (
+        TcpProxy(redis_server.port) as proxy,
+        backend(f"redis://127.0.0.1:{proxy.port}/0", timeout=0.2) as buckets,
+    ):
+        await ask(buckets, one)
+        proxy.delay = 60.0
+        with pytest.raises(BackendUnavailable):
+            await buckets.take([one])
+    async with backend(redis_server.url) as buckets:
+        (verdict,) = await ask(buckets, one)
+    assert round(verdict.remaining[0]) == 7  # one before, one of the lost answer, one now
+
+
+def hammered(url: str, cluster: str, seconds: float, limit: Limit) -> int:
+    """Return what eight processes were granted together."""
+    module = "tests.filters.token_bucket.redis.hammer"
+    arguments = [url, cluster, new_key(), limit.rate, limit.burst]
+    with ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", module, *map(str, arguments)],
+                    cwd=REPOSITORY,
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(8)
+        ]
+        for process in processes:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        begin = time.time() + 0.3
+        total = 0
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write(f"{begin} {begin + seconds}\n")
+            process.stdin.flush()
+        for process in processes:
+            out, _ = process.communicate(timeout=seconds + 60)
+            total += int(out)
+    return total
+
+
+@pytest.mark.parametrize(
+    "seconds", [2.0, pytest.param(10.0, marks=pytest.mark.slow)], ids=["short", "long"]
+)
+@pytest.mark.parametrize("kind", ["alone", "cluster"])
+def test_eight_processes_are_granted_the_rate_together(
+    request: pytest.FixtureRequest, kind: str, seconds: float
+) -> None:
+    server = request.getfixturevalue("redis_cluster" if kind == "cluster" else "redis_server")
+    limit = Limit(2000.0, 500.0, 1.0)
+    granted = hammered(server.url, kind, seconds, limit)
+    expected = limit.rate * seconds + limit.burst
+    print(f"granted {granted} of {expected:.0f}: {granted / expected - 1:+.3%}")
+    assert abs(granted - expected) <= 0.005 * expected
