@@ -59,7 +59,7 @@ from gatewayd.process.mutex import LockStuck, Mutex
 from gatewayd.process.shared import SharedPlace, SharedTable
 from gatewayd.redis.link import Redis, RedisUnavailable
 from gatewayd.resilience.backoff import Backoff
-from gatewayd.resilience.breaker import Breaker, BreakerChange
+from gatewayd.resilience.breaker import Breaker, BreakerChange, BreakerListener
 from gatewayd.resilience.breaker_state import BreakerPolicy, BreakerState
 from gatewayd.resilience.budget import RetryBudget
 from gatewayd.resilience.retry_policy import RetryPolicy
@@ -103,6 +103,7 @@ __all__ = [
     "Body",
     "Breaker",
     "BreakerChange",
+    "BreakerListener",
     "BreakerOpen",
     "BreakerPolicy",
     "BreakerState",

@@ -115,6 +115,10 @@ class Breaker:
             raise BreakerOpen(self._machine.retry_after(now))
         return permit
 
+    def reopen(self, seconds: float) -> None:
+        """Open it for so many seconds, as one that was open when its process ended."""
+        self._machine.reopen(self._clock() + seconds)
+
     async def __aenter__(self) -> None:
         """Enter before a call.
 

@@ -199,9 +199,13 @@ class BreakerMachine:
             return True
         return bool(policy.slow_after) and window.slow >= policy.slow_ratio * window.calls
 
-    def _open(self, now: float) -> None:
-        self.opens_at = now + self._policy.open_for
+    def reopen(self, until: float) -> None:
+        """Open it until then, whatever its state."""
+        self.opens_at = until
         self._change(_OPEN)
+
+    def _open(self, now: float) -> None:
+        self.reopen(now + self._policy.open_for)
 
     def _change(self, state: BreakerState) -> None:
         before, self.state = self.state, state

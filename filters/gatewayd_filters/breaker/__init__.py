@@ -18,7 +18,10 @@ from gatewayd import (
     INSTANCE,
     SERVICE,
     Breaker,
+    BreakerListener,
     BreakerPolicy,
+    ConfigError,
+    ConfigIssue,
     Filter,
     FilterConfig,
     Seconds,
@@ -26,6 +29,7 @@ from gatewayd import (
     UpstreamError,
     status_codes,
 )
+from gatewayd_filters.breaker.history import History
 
 if TYPE_CHECKING:
     from gatewayd import Exchange, Forward, Gateway, Response, Service
@@ -60,6 +64,10 @@ class BreakerConfig(FilterConfig):
     statuses: tuple[StatusPattern, ...] = ("5xx",)
     """Statuses that are failures."""
 
+    persist: bool = False
+    """Whether transitions are kept in the store, and a node that starts again leaves alone what it
+    had left alone, for as long as that would have lasted."""
+
     @model_validator(mode="after")
     def _works(self) -> BreakerConfig:
         _ = self.policy  # which checks its values
@@ -68,7 +76,7 @@ class BreakerConfig(FilterConfig):
     @property
     def policy(self) -> BreakerPolicy:
         """The same as the library's settings."""
-        return BreakerPolicy(**self.model_dump(exclude={"scope", "statuses"}))
+        return BreakerPolicy(**self.model_dump(exclude={"scope", "statuses", "persist"}))
 
 
 class BreakerFilter(Filter[BreakerConfig]):
@@ -88,6 +96,18 @@ class BreakerFilter(Filter[BreakerConfig]):
         self._breakers: dict[str, dict[str, Breaker]] = {
             name: gateway.keep(("breaker", name, config), dict) for name in gateway.services
         }
+        self._history: History | None = None
+        if config.persist:
+            store, metrics = gateway.store, gateway.metrics
+            if store is None:
+                raise ConfigError(ConfigIssue("needs the store", key="persist"))
+            key = ("breaker", "history", store)
+            self._history = gateway.keep(key, lambda: History(store, metrics))
+
+    async def start(self) -> None:
+        """Learn how breakers were left."""
+        if self._history is not None:
+            await self._history.start()
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`.
@@ -123,7 +143,16 @@ class BreakerFilter(Filter[BreakerConfig]):
         for url in breakers.keys() - service.instances.keys() - {service.name}:
             del breakers[url]
         name = f"{target} of {service.name}" if self._per_instance else f"service {target}"
-        breakers[target] = Breaker(
-            name, self._policy, clock=self._clock, on_change=[self.gateway.events.publish]
+        listeners: list[BreakerListener] = [self.gateway.events.publish]
+        history, instance = self._history, target if self._per_instance else ""
+        left = 0.0
+        if history is not None:
+            open_for = self._policy.open_for
+            listeners.append(lambda one: history.note(service.name, instance, one, open_for))
+            left = history.seconds_left(service.name, instance)
+        breaker = breakers[target] = Breaker(
+            name, self._policy, clock=self._clock, on_change=listeners
         )
-        return breakers[target]
+        if left:
+            breaker.reopen(left)
+        return breaker
