@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import gatewayd
-from gatewayd import INSTANCE, PARAMS, ROUTE, SERVICE, Key
+from gatewayd import INSTANCE, PARAMS, PRINCIPAL, ROUTE, SERVICE, Key, Principal
 from gatewayd.registry import Plugins
 from gatewayd.testing import CHECKS, Subject, make_gateway, make_service
 
@@ -41,6 +41,7 @@ def subject(name: str, settings: dict[str, Any]) -> Subject:
     values: dict[Key[Any], Any] = {
         ROUTE: gateway.routes.routes()[0],
         PARAMS: {},
+        PRINCIPAL: Principal(id="ada", method="jwt"),
         SERVICE: service,
         INSTANCE: service.available[0],
     }

@@ -20,6 +20,8 @@ def config(server: str = "", url: str = "http://127.0.0.1:1") -> str:
     return f"""
 [server]
 {server}
+[filters.auth]
+required = false
 [services.origin]
 instances = [{{ url = "{url}" }}]
 [[routes]]
