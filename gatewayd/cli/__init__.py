@@ -27,6 +27,8 @@ _token = App(name="token", help="Make and inspect tokens, for development.")
 _crypto = App(name="crypto", help="Make keys.")
 _rbac = App(name="rbac", help="Explain who may do what.")
 app.command(_token)
+_store = App(name="store", help="Work with the SQL database.")
+app.command(_store)
 app.command(_crypto)
 app.command(_rbac)
 _keys = App(name="keys", help="Make and manage API keys.")
@@ -117,6 +119,15 @@ app.command(
     help="""Make the database of the store where it is missing, and bring its tables up to date.
 
     Safe to run again, and on several nodes at once. The embedded store (SQLite) does so by itself.
+    """,
+)
+_store.command(
+    "gatewayd.cli.store_import:store_import",
+    name="import",
+    help="""Write the routes and services of a configuration file into the store.
+
+    They take the place of all that is there. Gateways whose `config.sources` have `store` take them
+    over when they reload.
     """,
 )
 _token.command(

@@ -24,6 +24,7 @@ from gatewayd.config.issues import Issues
 from gatewayd.config.places import KeyPath, Origins, Source
 from gatewayd.config.schema import GatewayConfig
 from gatewayd.config.shorthands import Shorthands
+from gatewayd.config.stored import add_stored
 from gatewayd.errors import ConfigError, ConfigIssue
 from gatewayd.registry import Plugins
 
@@ -112,6 +113,7 @@ def load(
     for setting in (*environment.settings, *_command_line(overrides or {})):
         _set(values, origins, setting)
     issues = Issues(origins)
+    add_stored(values, origins, issues)
     _check(values, plugins, origins, issues)
     config = _validate(values, issues)
     found = [*environment.issues, *layer.issues, *issues.found]

@@ -13,6 +13,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.model import Model
+from gatewayd.config.stored import SourcesConfig
 from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # for pydantic
 from gatewayd.redis.settings import RedisConfig
 from gatewayd.store.settings import StoreConfig
@@ -330,6 +331,8 @@ class GatewayConfig(Model):
     """The public listener and its limits."""
     routing: RoutingConfig = RoutingConfig()
     """Path normalisation."""
+    config: SourcesConfig = SourcesConfig()
+    """Where routes and services come from."""
     store: StoreConfig = StoreConfig()
     """The SQL database. Opened where something uses it."""
     redis: RedisConfig | None = None

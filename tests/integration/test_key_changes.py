@@ -85,7 +85,15 @@ def gateway(
         if request.param == "with Redis":
             program = require_program("redis-server", package="redis-server")
             port = free_port()
-            command = [program, "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
+            command: list[str | Path] = [
+                program,
+                "--port",
+                str(port),
+                "--save",
+                "",
+                "--bind",
+                "127.0.0.1",
+            ]
             stack.enter_context(Process(command, tmp_path / "redis.log", port=port))
             config, bound = f'[redis]\nurl = "redis://127.0.0.1:{port}/0"\n', 2.0
         text = CONFIG.format(redis=config, port=origin.server_port)

@@ -56,7 +56,7 @@ class Database(Process):
         subprocess.run([install, *common, *quiet], check=True, stdout=subprocess.DEVNULL)
         port = free_port()
         listen = [f"--port={port}", f"--socket={folder}/mariadb.sock", "--bind-address=127.0.0.1"]
-        command = [server, *common, *listen, "--innodb-buffer-pool-size=8M"]
+        command: list[str | Path] = [server, *common, *listen, "--innodb-buffer-pool-size=8M"]
         super().__init__(command, folder / "mariadb.log", port=port)
 
     def kill(self) -> None:

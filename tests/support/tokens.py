@@ -55,8 +55,9 @@ def jwk(kind: str, **members: Any) -> dict[str, Any]:
     """Return a public key as JWK, with further members."""
     algorithms = {"RS": "RS256", "Ed25519": "EdDSA", "Ed448": "EdDSA"}
     algorithm = jwt.get_algorithm_by_name(algorithms.get(kind.partition("-")[0], kind))
-    text = algorithm.to_jwk(private_key(kind).public_key())  # type: ignore[attr-defined]
-    return json.loads(text) | members
+    text = algorithm.to_jwk(private_key(kind).public_key())
+    made: dict[str, Any] = json.loads(text)
+    return made | members
 
 
 def jwks(*keys: dict[str, Any]) -> str:

@@ -1,0 +1,164 @@
+"""The store as a source of the configuration: routes and services beside those of the files.
+
+They are what a file would have, and are checked as that is. A name belongs to one source: a route
+or service that the files define as well is an error, as it is between two files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, ValidationError
+
+from gatewayd.config.documents import read_bounded
+from gatewayd.config.model import Model
+from gatewayd.config.places import Source
+from gatewayd.errors import ConfigError, ConfigIssue
+from gatewayd.store.errors import StoreError
+from gatewayd.store.settings import StoreConfig
+
+if TYPE_CHECKING:
+    from gatewayd.config.issues import Issues
+    from gatewayd.config.places import Origins
+
+MAX_SNAPSHOT_BYTES = 256 * 1024 * 1024
+"""Largest snapshot that is read; ten thousand routes take some megabytes."""
+
+logger = logging.getLogger("gatewayd.config")
+
+
+class SourcesConfig(Model):
+    """Where routes and services come from."""
+
+    sources: tuple[Literal["file", "store"], ...] = Field(("file",), min_length=1)
+    """`store` adds the routes and services that are in the SQL database; `gatewayd store import`
+    writes those of a file there. A running gateway takes changes over when it reloads."""
+    on_outage: Literal["closed", "stale"] = "closed"
+    """What happens while the store is away: `closed` refuses to start or to reload; `stale` uses
+    what was read last, from `snapshot`."""
+    snapshot: str = "var/store-routes.json"
+    """File that keeps what was read last; readable for its owner only."""
+
+
+def add_stored(values: dict[str, Any], origins: Origins, issues: Issues) -> None:
+    """Add the store's routes and services to a merged configuration, where it asks for them.
+
+    Args:
+        values: The configuration before validation; changed.
+        origins: Learns where the added values came from.
+        issues: Takes what is wrong with them.
+
+    Raises:
+        ConfigError: the store cannot be read.
+
+    """
+    try:
+        settings = SourcesConfig.model_validate(values.get("config", {}))
+        store = StoreConfig.model_validate(values.get("store", {}))
+    except ValidationError:
+        return  # the validation of the whole tells what is wrong
+    if "store" not in settings.sources:
+        return
+    stored = _read(settings, store)
+    _add_routes(stored["routes"], values, origins)
+    _add_services(stored["services"], values, origins, issues)
+
+
+def _add_routes(routes: list[Any], values: dict[str, Any], origins: Origins) -> None:
+    there = values.setdefault("routes", [])
+    if not isinstance(there, list):
+        return  # validation says so
+    for route in routes:
+        there.append(route)
+        source = Source(f"store, route {route['name']!r}")
+        origins.set(("routes", len(there) - 1), source, ())
+
+
+def _add_services(
+    services: dict[str, Any], values: dict[str, Any], origins: Origins, issues: Issues
+) -> None:
+    there = values.setdefault("services", {})
+    if not isinstance(there, dict):
+        return
+    for name, service in services.items():
+        path = ("services", name)
+        if name in there:
+            issues.add(path, f"service {name!r} is in the store as well")
+        else:
+            there[name] = service
+            origins.set(path, Source(f"store, service {name!r}"), ())
+
+
+def _read(settings: SourcesConfig, store: StoreConfig) -> dict[str, Any]:
+    """Return what is in the store, or was when it was read last."""
+    snapshot = Path(settings.snapshot)
+    try:
+        stored = _in_a_loop_of_its_own(store)
+    except StoreError as error:
+        if settings.on_outage == "closed":
+            issue = ConfigIssue(f"the store cannot be read: {error}", key="config.sources")
+            raise ConfigError(issue) from error
+        return _read_snapshot(snapshot, error)
+    _write_snapshot(snapshot, stored)
+    return stored
+
+
+def _in_a_loop_of_its_own(config: StoreConfig) -> dict[str, Any]:
+    """Read the store; whoever loads a configuration may be within an event loop, or not."""
+    outcome: list[dict[str, Any] | BaseException] = []
+
+    async def read() -> dict[str, Any]:
+        from gatewayd.store.store import Store
+
+        store = Store(config)
+        try:
+            await store.start()
+            return await store.routes.load()
+        finally:
+            await store.close()
+
+    def run() -> None:
+        try:
+            outcome.append(asyncio.run(read()))
+        except BaseException as error:  # for the thread that waits, below
+            outcome.append(error)
+
+    thread = threading.Thread(target=run, name="gatewayd stored routes")
+    thread.start()
+    thread.join()
+    (result,) = outcome
+    if isinstance(result, BaseException):
+        raise result
+    return result
+
+
+def _read_snapshot(file: Path, outage: StoreError) -> dict[str, Any]:
+    try:
+        stored: dict[str, Any] = json.loads(read_bounded(file, MAX_SNAPSHOT_BYTES))
+        age = time.time() - file.stat().st_mtime
+    except (OSError, ValueError) as error:
+        text = f"the store cannot be read: {outage}; nor can the snapshot {file}: {error}"
+        raise ConfigError(ConfigIssue(text, key="config.snapshot")) from error
+    logger.warning("the store cannot be read, using %s of %.0f s ago: %s", file, age, outage)
+    return stored
+
+
+def _write_snapshot(file: Path, stored: dict[str, Any]) -> None:
+    """Replace the snapshot as a whole; that it cannot be written is no reason not to go on."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # mkstemp makes it readable for its owner only.
+        descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+        with os.fdopen(descriptor, "w") as stream:
+            json.dump(stored, stream)
+        Path(name).replace(file)
+    except OSError as error:
+        logger.warning("the snapshot %s cannot be written: %s", file, error)
