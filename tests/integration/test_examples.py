@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.process import Process, children_of
+from tests.support.process import Process, children_of, wait_until
 from tests.support.servers import REPOSITORY, require_program
 
 if TYPE_CHECKING:
@@ -58,8 +58,20 @@ def test_the_curls_that_the_sample_prints_reach_an_origin(sample: Process) -> No
 
 
 def test_the_curls_of_the_readme_work(sample: Process) -> None:
-    commands = curls_in((REPOSITORY / "README.md").read_text())
-    assert len(commands) >= 3
+    text = (REPOSITORY / "README.md").read_text()
+    (create,) = re.findall(r"^key=\$\(.venv/bin/gatewayd (.*)\)$", text, re.MULTILINE)
+    made = subprocess.run(
+        [sys.executable, "-m", "gatewayd", *shlex.split(create)],
+        cwd=REPOSITORY, capture_output=True, text=True, check=True, timeout=60,
+    )  # fmt: skip
+    commands = curls_in(text.replace("$key", made.stdout.strip()))
+    assert len(commands) == 4
+    *_, with_key = commands
+    # The running gateway learns of a new key within some seconds.
+    wait_until(lambda: subprocess.run(
+        [require_program("curl", package="curl"), *OPTIONS, *with_key],
+        capture_output=True, check=False, timeout=60,
+    ).returncode == 0, 20, "the key is known")  # fmt: skip
     for command in commands:
         assert run_curl(command)
 

@@ -84,8 +84,10 @@ class SharedCounts:
                 for word in range(index + _CELLS, index + _END):
                     table.numbers[word] = 0.0
                 table.name(place, index)
-            if self._sum(index) >= limit and (not self._bury(index) or self._sum(index) >= limit):
-                return False
+            if self._sum(index) >= limit:
+                self._bury(index)
+                if self._sum(index) >= limit:
+                    return False
             self._add(index, 1)
         finally:
             place.mutex.release()
@@ -121,18 +123,17 @@ class SharedCounts:
             cell += 2
         return total
 
-    def _bury(self, index: int) -> bool:
-        """End the epochs of workers that have a count and are gone; return whether any has."""
+    def _bury(self, index: int) -> None:
+        """End the epochs of workers that have a count and are gone.
+
+        Joining ends that of whoever had this worker's number before.
+        """
         table, own = self._table, self._table.join()
         cell = (index + _CELLS) * _HALVES
-        suspects = [
-            number
-            for number in range(table.workers)
-            if number != own
-            and table.halves[cell + 2 * number + 1]
-            and table.halves[cell + 2 * number] == table.epoch(number)
-        ]
-        return bool([number for number in suspects if table.bury(number)])
+        for number in range(table.workers):
+            counts = table.halves[cell + 2 * number + 1]
+            if number != own and counts and table.halves[cell + 2 * number] == table.epoch(number):
+                table.bury(number)
 
     def _add(self, index: int, change: int) -> None:
         table, own = self._table, self._table.join()
