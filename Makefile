@@ -73,6 +73,10 @@ bench-auth: $(VENV)/.dev bench-programs ## Measure what authentication costs bes
 bench-buckets: $(VENV)/.dev ## Time one check of the token bucket, in memory and shared by workers
 	$(PY) -m tests.bench.bench_buckets
 
+.PHONY: bench-redis-buckets
+bench-redis-buckets: $(VENV)/.dev test-programs ## Time one check of a token bucket in Redis
+	$(PY) -m tests.bench.bench_redis_buckets
+
 .PHONY: faults
 faults: $(VENV)/.bench ## Show what clients see of each fault of an instance, beside Envoy
 	$(PY) -m tests.faults

@@ -23,7 +23,9 @@ def make_backend(config: TokenBucketConfig, gateway: Gateway) -> Backend:
 
     """
     if config.backend == "redis":
-        return _redis(gateway)
+        return _redis(config, gateway)
+    if config.lease is not None:
+        raise ConfigError(ConfigIssue('leases are of buckets with backend = "redis"', key="lease"))
     if config.backend == "memory":
         return _memory(config, gateway)
     return _node(config, gateway)
@@ -59,7 +61,7 @@ def _memory(config: TokenBucketConfig, gateway: Gateway) -> MemoryBackend:
     )
 
 
-def _redis(gateway: Gateway) -> Backend:
+def _redis(config: TokenBucketConfig, gateway: Gateway) -> Backend:
     redis = gateway.redis
     if redis is None:
         message = 'backend = "redis" needs the section [redis] with the address of a server'
@@ -67,6 +69,16 @@ def _redis(gateway: Gateway) -> Backend:
     # Here, because only who uses it is to load its client.
     from gatewayd_filters.token_bucket.redis_backend import RedisBackend
 
+    backend = gateway.keep(
+        ("token_bucket", "redis", redis),
+        lambda: RedisBackend(redis, prefix=f"{redis.config.prefix}bucket:"),
+    )
+    lease = config.lease
+    if lease is None:
+        return backend
+    from gatewayd_filters.token_bucket.leased import LeasedBackend
+
     return gateway.keep(
-        ("token_bucket", "redis", redis), lambda: RedisBackend(redis, prefix="gatewayd:bucket:")
+        ("token_bucket", "leased", redis, lease),
+        lambda: LeasedBackend(backend, gateway.clock, share=lease.share, seconds=lease.seconds),
     )

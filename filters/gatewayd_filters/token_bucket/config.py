@@ -37,6 +37,22 @@ class HeadersConfig(BaseModel):
     the limit that is nearest to its end."""
 
 
+class LeaseConfig(BaseModel):
+    """Slices of buckets in Redis that a worker serves from memory.
+
+    All workers together never grant more than the buckets held, but a slice may be spent later
+    than it was taken: `rate x T + burst + workers x slice` in T seconds at most. Unspent tokens of
+    a slice are lost at its end.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    share: float = Field(0.05, gt=0, le=1)
+    """Largest slice, as a share of the burst. Slices grow up to it with the caller's rate."""
+    seconds: float = Field(1.0, gt=0, le=60)
+    """How long a slice may be served from."""
+
+
 class TokenBucketConfig(FilterConfig):
     """Settings of `token_bucket`.
 
@@ -48,6 +64,9 @@ class TokenBucketConfig(FilterConfig):
     """Where the buckets are. `memory`: in each worker, so that a node allows as many times the
     limit as it has workers. `shared`: in memory that all workers of the node share. `redis`: in
     Redis, for all nodes. `auto`: `memory` with one worker, else `shared`."""
+    lease: LeaseConfig | None = None
+    """With `backend = "redis"`: take slices of the buckets and serve from memory, for rates at
+    which a call of Redis for each turn of the event loop is too much. Exact where absent."""
     rate: Rate | None = None
     """The limit: a number of requests per second, or text: `100/minute`, `10/second burst 50`.
     Periods are second, minute, hour and day."""

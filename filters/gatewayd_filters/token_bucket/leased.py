@@ -1,0 +1,156 @@
+"""Slices of buckets in Redis, served from memory: for rates at which one call a turn is too much.
+
+A node takes a slice of tokens for a key at once and serves from it until it is used up, or too old.
+What it serves was taken from the bucket before, so all nodes together never grant more than the
+bucket held. What leasing changes is when and who:
+
+- tokens are spent up to ``seconds`` after they were taken, so in an interval of T seconds at most
+  ``rate x T + burst + nodes x slice`` are granted;
+- tokens of a slice that were not spent in time are lost, at most one slice for each node and key,
+  so a node may refuse while another one still holds tokens.
+
+Slices grow with use: the first question takes what it costs, each further one within ``seconds``
+twice as much as the one before, up to ``share`` of the burst. A caller who is seldom seen costs
+what it does without leases, and loses nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from gatewayd_filters.token_bucket.backend import Charge, Verdict
+from gatewayd_filters.token_bucket.memory import TOLERANCE
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from gatewayd_filters.token_bucket.redis_backend import RedisBackend
+
+MAX_LEASES = 100_000
+"""Leases of one process; those unused for longest are given up."""
+
+
+class Lease:
+    """Tokens of one bucket that this node has taken and not spent.
+
+    Attributes:
+        tokens: How many.
+        until: When they are lost, by the gateway's clock.
+        slice: How many were taken last.
+        left: What the bucket held after that.
+
+    """
+
+    __slots__ = ("left", "slice", "tokens", "until")
+
+    def __init__(self) -> None:
+        self.tokens = 0.0
+        self.until = 0.0
+        self.slice = 0.0
+        self.left = 0.0
+
+
+class LeasedBackend:
+    """Token buckets in Redis, of which this node takes slices.
+
+    Args:
+        redis: Where the buckets are.
+        clock: Monotonic seconds.
+        share: Largest slice, as a share of the burst.
+        seconds: How long a slice may be served from.
+
+    """
+
+    def __init__(
+        self, redis: RedisBackend, clock: Callable[[], float], *, share: float, seconds: float
+    ) -> None:
+        self._redis = redis
+        self._clock = clock
+        self._share = share
+        self._seconds = seconds
+        self._leases: OrderedDict[str, Lease] = OrderedDict()
+        self._fetching: dict[tuple[str, ...], asyncio.Future[None]] = {}
+
+    def take(self, charges: Sequence[Charge]) -> Verdict | Awaitable[Verdict]:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.take`.
+
+        While Redis is away, what was leased is served until it is too old.
+        """
+        verdict = self._spend(charges)
+        return verdict if verdict is not None else self._fetch_and_take(charges)
+
+    def _spend(self, charges: Sequence[Charge]) -> Verdict | None:
+        """Take from leases where all have enough."""
+        now = self._clock()
+        leases = []
+        for key, _, cost in charges:
+            lease = self._leases.get(key)
+            if lease is None or now >= lease.until or lease.tokens + TOLERANCE < cost:
+                return None
+            leases.append(lease)
+        remaining = []
+        for lease, charge in zip(leases, charges, strict=True):
+            lease.tokens -= charge.cost
+            remaining.append(lease.tokens + lease.left)
+        scarcest = min(range(len(charges)), key=lambda one: remaining[one] / charges[one].cost)
+        return Verdict(True, tuple(remaining), 0.0, scarcest)
+
+    async def _fetch_and_take(self, charges: Sequence[Charge]) -> Verdict:
+        keys = tuple(charge.key for charge in charges)
+        while (fetching := self._fetching.get(keys)) is not None:
+            await asyncio.shield(fetching)  # one question serves all who ask meanwhile
+            verdict = self._spend(charges)
+            if verdict is not None:
+                return verdict
+        fetching = self._fetching[keys] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._lease(charges)
+        finally:
+            del self._fetching[keys]
+            fetching.set_result(None)
+
+    async def _lease(self, charges: Sequence[Charge]) -> Verdict:
+        """Ask for slices and take from them; where there are not enough, for what is needed."""
+        now = self._clock()
+        asked = [Charge(one.key, one.limit, self._slice(one, now)) for one in charges]
+        verdict = await self._redis.take(asked)
+        if not verdict.allowed:
+            if all(slice_.cost == one.cost for slice_, one in zip(asked, charges, strict=True)):
+                return verdict
+            return await self._redis.take(charges)
+        for charge, slice_, left in zip(charges, asked, verdict.remaining, strict=True):
+            lease = self._keep(charge.key)
+            unspent = lease.tokens if now < lease.until else 0.0
+            lease.tokens = unspent + slice_.cost - charge.cost
+            lease.until = now + self._seconds
+            lease.slice = slice_.cost
+            lease.left = left
+        kept = [self._leases[charge.key] for charge in charges]
+        remaining = tuple(lease.tokens + lease.left for lease in kept)
+        return Verdict(True, remaining, 0.0, verdict.limiting)
+
+    def _slice(self, charge: Charge, now: float) -> float:
+        lease = self._leases.get(charge.key)
+        if lease is None or now >= lease.until:
+            return charge.cost
+        largest = max(charge.cost, charge.limit.burst * self._share)
+        return min(max(lease.slice, charge.cost) * 2, largest)
+
+    def _keep(self, key: str) -> Lease:
+        lease = self._leases.get(key)
+        if lease is None:
+            if len(self._leases) >= MAX_LEASES:
+                self._leases.popitem(last=False)
+            lease = self._leases[key] = Lease()
+        else:
+            self._leases.move_to_end(key)
+        return lease
+
+    async def start(self) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""
+        await self._redis.start()
+
+    async def close(self) -> None:
+        """Leave the buckets; what is unspent is lost, as at the end of a lease."""
