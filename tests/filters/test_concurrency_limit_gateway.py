@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,8 @@ def held(gateway: GatewayProcess, origin: HeldOrigin) -> Iterator[socket.socket]
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
         assert origin.slow_started.wait(20)
         yield client
+        # A reset: a client that only closes its half of the connection still gets its answer.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def status(gateway: GatewayProcess) -> int:
