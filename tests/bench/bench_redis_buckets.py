@@ -1,8 +1,8 @@
 """CPU time of one check of a token bucket in Redis, alone, with 64 callers at once, and leased.
 
-``make bench-redis-buckets`` runs it, best with nothing else on the machine; it starts a redis-server
-of its own. The time is that of this process, what Redis takes for itself is shown beside it. A check
-with 64 callers is meant to stay below 15 us.
+``make bench-redis-buckets`` runs it, best with nothing else on the machine; it starts a
+redis-server of its own. The time is that of this process, what Redis takes for itself is shown
+beside it. A check with 64 callers is meant to stay below 15 us.
 """
 
 from __future__ import annotations
@@ -53,21 +53,21 @@ async def ask(backend: Backend, caller: int, times: int) -> None:
 
 async def main() -> None:
     """Print the figures."""
-    with tempfile.TemporaryDirectory(prefix="gatewayd-bench-") as folder:
-        with RedisServer(Path(folder)) as server:
-            redis = Redis(RedisConfig(url=server.url, timeout=5.0))
-            plain = RedisBackend(redis, prefix="bench:")
-            leased = LeasedBackend(plain, time.monotonic, share=0.05, seconds=1.0)
-            await leased.start()
-            for name, backend, callers in (
-                ("alone", plain, 1),
-                ("64 callers at once", plain, 64),
-                ("leased", leased, 64),
-            ):
-                own, of_redis = await measure(backend, callers, server)
-                print(f"{name:20} {own:7.2f} us   Redis {of_redis:6.2f} us")
-            await plain.close()
-            await redis.close()
+    with tempfile.TemporaryDirectory() as name, RedisServer(Path(name)) as server:
+        redis = Redis(RedisConfig(url=server.url, timeout=5.0))
+        plain = RedisBackend(redis, prefix="bench:")
+        leased = LeasedBackend(plain, time.monotonic, share=0.05, seconds=1.0)
+        await leased.start()
+        contenders: list[tuple[str, Backend, int]] = [
+            ("alone", plain, 1),
+            ("64 callers at once", plain, 64),
+            ("leased", leased, 64),
+        ]
+        for title, backend, callers in contenders:
+            own, of_redis = await measure(backend, callers, server)
+            print(f"{title:20} {own:7.2f} us   Redis {of_redis:6.2f} us")
+        await plain.close()
+        await redis.close()
 
 
 if __name__ == "__main__":

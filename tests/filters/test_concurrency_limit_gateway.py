@@ -56,7 +56,7 @@ def held(gateway: GatewayProcess, origin: HeldOrigin) -> Iterator[socket.socket]
         client.sendall(b"GET /slow HTTP/1.1\r\nHost: gateway.test\r\n\r\n")
         assert origin.slow_started.wait(20)
         yield client
-        # A reset: who only says that nothing more will come still waits for the answer.
+        # A reset: a client that only closes its half of the connection still gets its answer.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
