@@ -147,6 +147,14 @@ _token.command(
     reason for which it would be refused is told; the exit status is 1 then.
     """,
 )
+_token.command(
+    "gatewayd.cli.token_revoke:token_revoke",
+    name="revoke",
+    help="""Revoke a token (JWT) before it expires, by its id (jti).
+
+    Gateways with `filters.auth.jwt.revocation` refuse it within 5 seconds.
+    """,
+)
 _crypto.command(
     "gatewayd.cli.crypto_rsa_keypair:crypto_rsa_keypair",
     name="rsa-keypair",

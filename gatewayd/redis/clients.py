@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import logging
 import ssl
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     import coredis
 
     from gatewayd.redis.settings import RedisConfig
@@ -23,8 +26,9 @@ Client: TypeAlias = "coredis.Redis[bytes] | coredis.RedisCluster[bytes]"
 logging.getLogger("coredis").setLevel(logging.CRITICAL)
 
 
-def make_client(config: RedisConfig) -> Client:
-    """Return a client, which connects when it is entered.
+@asynccontextmanager
+async def open_client(config: RedisConfig) -> AsyncIterator[Client]:
+    """Connect a client; entered and left in one task, as coredis asks for.
 
     Raises:
         OSError: a file of ``tls`` cannot be read.
@@ -50,20 +54,31 @@ def make_client(config: RedisConfig) -> Client:
     database = int(parts.path[1:] or 0)
     if config.cluster:
         nodes = [address, *map(_address, config.nodes)]
-        return coredis.RedisCluster(
+        cluster: coredis.RedisCluster[bytes] = coredis.RedisCluster(
             startup_nodes=[coredis.connection.TCPLocation(*node) for node in nodes],
             max_connections_per_node=True,
             **common,
         )
-    if config.sentinel is not None:
+        async with cluster as client:
+            yield client
+    elif config.sentinel is not None:
         from coredis.sentinel import Sentinel
 
+        # It hands these on to connections, and gives clients its own policy about retries.
+        times = {name: common[name] for name in ("stream_timeout", "connect_timeout")}
+        names = ("username", "password", "max_connections", "ssl_context")
+        given = times | {name: common[name] for name in names if name in common}
         sentinels = Sentinel(
             [_address(node) for node in config.nodes],
-            sentinel_kwargs={name: common[name] for name in ("stream_timeout", "connect_timeout")},
+            sentinel_kwargs=times,
+            retry_policy=NoRetryPolicy(),
         )
-        return sentinels.primary_for(config.sentinel, db=database, **common)
-    return coredis.Redis(*address, db=database, max_idle_time=60, **common)
+        async with sentinels, sentinels.primary_for(config.sentinel, db=database, **given) as one:
+            yield one
+    else:
+        alone = coredis.Redis(*address, db=database, max_idle_time=60, **common)
+        async with alone as client:
+            yield client
 
 
 def _address(node: str) -> tuple[str, int]:

@@ -169,10 +169,10 @@ class Redis:
 
     async def _connect_and_hold(self) -> None:
         """Connect, and return when the client was broken; cancelled, leave it in order."""
-        from gatewayd.redis.clients import make_client
+        from gatewayd.redis.clients import open_client
 
         async with asyncio.timeout(self.config.timeout * _CONNECT_FACTOR) as limit:
-            async with make_client(self.config) as client:
+            async with open_client(self.config) as client:
                 await client.ping()
                 limit.reschedule(None)
                 self._broken.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import stat
@@ -13,6 +14,8 @@ import pytest
 
 from gatewayd.cli import main
 from gatewayd.crypto import load_private_key, load_public_key
+from gatewayd.store.settings import StoreConfig
+from gatewayd.store.store import Store
 from tests.support.tokens import SECRET, private_pem, public_pem
 
 if TYPE_CHECKING:
@@ -212,3 +215,26 @@ def test_tells_where_the_requirement_stands(gatewayd: Any, config: str) -> None:
 @pytest.mark.parametrize("path", ["/nowhere", "/moved"])
 def test_where_nothing_decides(gatewayd: Any, config: str, path: str) -> None:
     assert gatewayd("rbac", "explain", "GET", path, "-c", config)[0] == 1
+
+
+async def revoked(folder: Path) -> set[str]:
+    store = Store(StoreConfig(url=f"sqlite:///{folder}/gatewayd.db"))
+    try:
+        await store.start()
+        return await store.revoked_tokens.active(0)
+    finally:
+        await store.close()
+
+
+@pytest.mark.parametrize("arguments", [[mint(jti="one")], ["--jti", "one"]])
+def test_revokes_a_token(gatewayd: Any, tmp_path: Path, arguments: list[str]) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'store.url = "sqlite:///{tmp_path}/gatewayd.db"\n{CONFIG}')
+    status, out, _ = gatewayd("token", "revoke", *arguments, "-c", str(file))
+    assert (status, out) == (0, "token one is revoked\n")
+    assert asyncio.run(revoked(tmp_path)) == {"one"}
+
+
+@pytest.mark.parametrize("token", ["nonsense", mint(), mint(jti=7)])
+def test_what_cannot_be_revoked(gatewayd: Any, config: str, token: str) -> None:
+    assert gatewayd("token", "revoke", token, "-c", config)[0] == 1

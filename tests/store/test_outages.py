@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd.store.errors import StoreUnavailable
-from gatewayd.store.settings import StoreConfig
+from gatewayd.store.settings import StoreConfig, StoreTlsConfig
 from gatewayd.store.setup import initialize
 from gatewayd.store.store import Store
 from gatewayd.telemetry.metrics import Metrics
 from tests.store.conftest import closing_store
+from tests.support.certificates import Authority
 from tests.support.mariadb import MariaDb
 from tests.support.process import free_port
 from tests.support.tcp_proxy import TcpProxy
@@ -236,6 +237,23 @@ async def test_deadlocks_are_tried_again(mysql_config: StoreConfig) -> None:
 
         await store._database.write(work)
         assert attempts == 2
+
+
+async def test_tls_to_the_server(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("tls-mariadb")
+    authority = Authority(folder)
+    certificate, key = authority.issue("127.0.0.1")
+    options = [f"--ssl-cert={certificate}", f"--ssl-key={key}", "--require-secure-transport=ON"]
+    with MariaDb(folder, options) as server:
+        url = server.url("gateway_tls")
+        with pytest.raises(StoreUnavailable):
+            await initialize(StoreConfig(url=url, connect_timeout=5))
+        with pytest.raises(StoreUnavailable):  # the authority is not the system's
+            await initialize(StoreConfig(url=url, tls=StoreTlsConfig()))
+        config = StoreConfig(url=url, tls=StoreTlsConfig(ca=str(authority.file)))
+        await initialize(config)
+        async with closing_store(Store(config)) as store:
+            await store.check()
 
 
 async def test_operations_are_counted(sqlite_config: StoreConfig) -> None:

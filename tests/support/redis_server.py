@@ -48,6 +48,37 @@ class RedisServer(Process):
         return done.stdout.strip()
 
 
+class Sentinel(Process):
+    """A Sentinel that watches the master ``main``, and decides alone after half a second.
+
+    Args:
+        folder: Existing folder for its configuration, which it rewrites.
+        master: Port of the master.
+
+    """
+
+    def __init__(self, folder: Path, master: int) -> None:
+        program = require_program("redis-server", package="redis-server")
+        port = free_port()
+        file = folder / "sentinel.conf"
+        file.write_text(
+            f"port {port}\nbind 127.0.0.1\ndir {folder}\n"
+            f"sentinel monitor main 127.0.0.1 {master} 1\n"
+            "sentinel down-after-milliseconds main 500\n"
+            "sentinel failover-timeout main 3000\n"
+        )
+        super().__init__([program, file, "--sentinel"], folder / "sentinel.log", port=port)
+
+    def knows_a_replica(self) -> bool:
+        """Whether it has found one, and it is in order."""
+        program = require_program("redis-cli", package="redis-tools")
+        done = subprocess.run(
+            [program, "-p", str(self.port), "sentinel", "replicas", "main"],
+            capture_output=True, text=True, timeout=30, check=True,
+        )  # fmt: skip
+        return "master-link-status\nok" in done.stdout
+
+
 class RedisCluster:
     """Three masters that share the slots.
 

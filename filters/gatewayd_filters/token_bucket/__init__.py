@@ -36,6 +36,10 @@ _FIELD_NAMES = [name.decode() for name in sorted(_FIELDS)]
 _PASSED = Verdict(True, (), 0.0, 0)
 
 
+_KEPT_MINUTES = 90 * 24 * 60
+"""For how long records of refusals are kept in the store: 90 days, as the audit trail."""
+
+
 class TokenBucket(Filter[TokenBucketConfig]):
     """Refuse what comes too often."""
 
@@ -145,6 +149,9 @@ async def _write(store: Store, rows: Sequence[Row]) -> None:
     """Write to the store, which is not opened before there is something to write."""
     await store.start()
     await store.rate_limit_records.add(rows)
+    minute = rows[0][0]
+    if minute % 60 == 0:  # now and then; whoever does so first leaves the others nothing
+        await store.rate_limit_records.purge(minute - _KEPT_MINUTES)
 
 
 def _tell(response: Response, lines: tuple[Line, ...]) -> None:

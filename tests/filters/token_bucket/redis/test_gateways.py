@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import time
 from collections import Counter
@@ -11,8 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.redis_server import RedisServer
-from tests.support.servers import GatewayProcess, Nginx, free_port
+from tests.support.redis_server import RedisServer, Sentinel
+from tests.support.servers import GatewayProcess, Nginx, free_port, wait_until
+from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,3 +118,58 @@ def test_an_outage_is_survived_as_configured(
             redis.start()
         server.wait_for_log("Redis is there")
         assert 503 not in ask(server, 3)[0]
+
+
+async def test_a_slow_redis_costs_its_time_out_and_is_left_alone(
+    redis: RedisServer, origin: int, tmp_path: Path
+) -> None:
+    async with TcpProxy(redis.port) as proxy:
+        folder = tmp_path / "gateway"
+        config = CONFIG.format(
+            redis=f"redis://127.0.0.1:{proxy.port}/0", origin=origin, on_outage="open"
+        )
+        folder.mkdir()
+        server = GatewayProcess(config, folder)
+        try:
+            await asyncio.to_thread(server.start)
+            assert (await asyncio.to_thread(ask, server, 1))[0] == {200: 1}
+            proxy.delay = 5.0
+            statuses, latencies = await asyncio.to_thread(ask, server, 30)
+            proxy.delay = 0.0
+            await asyncio.to_thread(server.wait_for_log, "Redis is there")
+        finally:
+            await asyncio.to_thread(server.stop)
+    slowest = sorted(latencies, reverse=True)[:5]
+    print("slow: slowest ms", *(f"{one * 1000:.1f}" for one in slowest))
+    assert statuses == {200: 30}
+
+
+def test_a_fail_over_of_sentinel_is_followed(origin: int, tmp_path: Path) -> None:
+    names = [tmp_path / name for name in ("first", "second", "sentinel", "gateway")]
+    for folder in names:
+        folder.mkdir()
+    with ExitStack() as stack:
+        first = stack.enter_context(RedisServer(names[0]))
+        second = RedisServer(names[1], ["--replicaof", "127.0.0.1", str(first.port)])
+        stack.enter_context(second)
+        sentinel = stack.enter_context(Sentinel(names[2], first.port))
+        table = f'sentinel = "main"\nnodes = ["127.0.0.1:{sentinel.port}"]\ntimeout = 0.1'
+        config = CONFIG.format(redis=first.url, origin=origin, on_outage="closed")
+        server = stack.enter_context(
+            GatewayProcess(config.replace("timeout = 0.1", table), names[3])
+        )
+        assert ask(server, 1)[0] == {200: 1}
+        wait_until(lambda: sentinel.knows_a_replica(), 30, "Sentinel knows the replica")
+        first.signal(signal.SIGKILL)
+        first.wait()
+        statuses: Counter[int] = Counter()
+
+        def is_back() -> bool:
+            now, _ = ask(server, 1)
+            statuses.update(now)
+            return 200 in now
+
+        wait_until(is_back, 30, "the new master is found")
+        print("until the new master was found:", dict(statuses))
+        assert statuses.keys() <= {200, 503}
+        wait_until(lambda: ask(server, 30)[0][429] > 0, 10, "the limit holds there as well")

@@ -1,0 +1,76 @@
+"""``gatewayd token revoke``: have a token refused before it expires."""
+
+from __future__ import annotations
+
+import asyncio
+import getpass
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from gatewayd.audit import AuditEvent, record_now
+from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption
+from gatewayd.config.load import load
+from gatewayd.errors import GatewayError
+
+if TYPE_CHECKING:
+    from gatewayd.config.schema import GatewayConfig
+
+_STANDARD_INPUT = "-"
+_TOKEN = Parameter(help="The token, or - to read it from standard input.")
+_JTI = Parameter(name="--jti", help="The id of the token, where the token itself is not at hand.")
+_LASTS = Parameter(
+    name="--lasts", help="With --jti: seconds until the token has expired by itself."
+)
+_LONGEST = 365 * 86_400
+
+
+def token_revoke(
+    token: Annotated[str, _TOKEN] = _STANDARD_INPUT,
+    *,
+    jti: Annotated[str | None, _JTI] = None,
+    lasts: Annotated[int, _LASTS] = 30 * 86_400,
+    config: ConfigOption = DEFAULT_CONFIG,
+    env: EnvOption = None,
+) -> None:
+    """Revoke one token."""
+    if jti is None:
+        jti, expires_at = _of_token(token)
+    else:
+        expires_at = time.time() + lasts
+    asyncio.run(_revoke(load(config, env=env).config, jti, expires_at))
+    print(f"token {jti} is revoked")
+
+
+def _of_token(token: str) -> tuple[str, float]:
+    import jwt
+
+    text = (sys.stdin.read() if token == _STANDARD_INPUT else token).strip()
+    try:
+        claims = jwt.decode(text.removeprefix("Bearer "), options={"verify_signature": False})
+    except jwt.PyJWTError as error:
+        raise GatewayError(f"no token: {error}") from error
+    jti, expires_at = claims.get("jti"), claims.get("exp")
+    if not isinstance(jti, str) or not 0 < len(jti) <= 255:
+        raise GatewayError("the token has no id (jti), by which it could be revoked")
+    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)):
+        raise GatewayError("the token does not expire (exp); the gateway refuses it anyway")
+    return jti, min(float(expires_at), time.time() + _LONGEST)
+
+
+async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:
+    from gatewayd.store.store import Store
+
+    store = Store(config.store)
+    try:
+        await store.start()
+        await store.revoked_tokens.add(jti, int(expires_at * 1e6))
+        # Those that have expired need not be remembered; a day more, for clocks that differ.
+        await store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
+    finally:
+        await store.close()
+    actor = f"{getpass.getuser()} (command line)"
+    event = AuditEvent("token.revoke", "success", actor=actor, detail={"jti": jti})
+    await record_now(config, event)
