@@ -27,6 +27,8 @@ _token = App(name="token", help="Make and inspect tokens, for development.")
 _crypto = App(name="crypto", help="Make keys.")
 _rbac = App(name="rbac", help="Explain who may do what.")
 app.command(_token)
+_trace = App(name="trace", help="Have requests traced.")
+app.command(_trace)
 _store = App(name="store", help="Work with the SQL database.")
 app.command(_store)
 app.command(_crypto)
@@ -153,6 +155,14 @@ _token.command(
     help="""Revoke a token (JWT) before it expires, by its id (jti).
 
     Gateways with `filters.auth.jwt.revocation` refuse it within 5 seconds.
+    """,
+)
+_trace.command(
+    "gatewayd.cli.trace_header:trace_header",
+    name="header",
+    help="""Print a header field that has a request recorded, whatever the sample ratio.
+
+    It is signed with `filters.tracing.force_key`, and counts for a short while only.
     """,
 )
 _crypto.command(

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import uvloop
 
-from gatewayd import Redis
+from gatewayd import Metrics, Redis
 from gatewayd.redis.settings import RedisConfig
 from gatewayd_filters.token_bucket.backend import Charge, Limit, Verdict
 from gatewayd_filters.token_bucket.leased import LeasedBackend
+from gatewayd_filters.token_bucket.meter import Meter
 from gatewayd_filters.token_bucket.redis_backend import RedisBackend
 from tests.bench.cpu import cpu_seconds
 from tests.support.redis_server import RedisServer
@@ -55,7 +56,7 @@ async def main() -> None:
     """Print the figures."""
     with tempfile.TemporaryDirectory() as name, RedisServer(Path(name)) as server:
         redis = Redis(RedisConfig(url=server.url, timeout=5.0))
-        plain = RedisBackend(redis, prefix="bench:")
+        plain = RedisBackend(redis, prefix="bench:", meter=Meter(Metrics()))
         leased = LeasedBackend(plain, time.monotonic, share=0.05, seconds=1.0)
         await leased.start()
         contenders: list[tuple[str, Backend, int]] = [

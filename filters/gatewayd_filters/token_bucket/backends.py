@@ -71,7 +71,9 @@ def _redis(config: TokenBucketConfig, gateway: Gateway) -> Backend:
 
     backend = gateway.keep(
         ("token_bucket", "redis", redis),
-        lambda: RedisBackend(redis, prefix=f"{redis.config.prefix}bucket:"),
+        lambda: RedisBackend(
+            redis, prefix=f"{redis.config.prefix}bucket:", meter=Meter(gateway.metrics)
+        ),
     )
     lease = config.lease
     if lease is None:

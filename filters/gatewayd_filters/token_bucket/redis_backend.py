@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
     from gatewayd import Redis
-    from gatewayd_filters.token_bucket.backend import Charge, Verdict
+    from gatewayd_filters.token_bucket.backend import Charge, Limit, Verdict
+    from gatewayd_filters.token_bucket.meter import Meter
 
     Question: TypeAlias = "tuple[Sequence[Charge], asyncio.Future[Verdict]]"
 
@@ -40,11 +41,13 @@ class RedisBackend:
     Args:
         redis: The connection.
         prefix: What the names of buckets begin with.
+        meter: Is told what all nodes together were granted in each window.
 
     """
 
-    def __init__(self, redis: Redis, *, prefix: str) -> None:
+    def __init__(self, redis: Redis, *, prefix: str, meter: Meter) -> None:
         self._redis = redis
+        self._meter = meter
         self._prefix = prefix
         self._cluster = redis.config.cluster
         self._pending: list[Question] = []
@@ -84,11 +87,13 @@ class RedisBackend:
 
     async def _ask(self, batch: list[Question]) -> None:
         indices: dict[str, int] = {}
-        arguments: list[int | float] = []
+        limits: dict[str, Limit] = {}
+        arguments: list[int | float] = [self._meter.window]
         for charges, _ in batch:
             arguments.append(len(charges))
             for key, limit, cost in charges:
                 index = indices.setdefault(key, len(indices) + 1)
+                limits[key] = limit
                 arguments += (index, limit.rate, limit.burst, cost)
         names = [self._name(key) for key in indices]
         try:
@@ -98,6 +103,10 @@ class RedisBackend:
                 held = [float(text) for text in islice(answers, len(charges))]
                 if not answer.done():  # its caller has gone
                     answer.set_result(judge(charges, held))
+            keys = list(indices)
+            for number in answers:
+                key, granted, seconds = keys[int(number) - 1], next(answers), next(answers)
+                self._meter.observe(key, limits[key], float(granted), float(seconds))
         except BaseException as error:
             for _, answer in batch:
                 if not answer.done():

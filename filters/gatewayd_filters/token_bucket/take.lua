@@ -1,27 +1,32 @@
 -- Answers several questions about token buckets, one after the other, on Redis' own clock.
 --
--- KEYS: the buckets. ARGV: for each question the number of its charges, and for each charge the
+-- KEYS: the buckets. ARGV: seconds of the truth meter's window, then for each question the number of its charges, and for each charge the
 -- index of its bucket, rate (tokens per second), burst and cost. Returns for each question 1 or 0
 -- (taken or not), and for each charge what the bucket held before, as text, since Redis cuts
--- numbers to integers.
+-- numbers to integers. Behind that, for each bucket whose window has ended: its index, what was
+-- granted in it by all nodes, and its seconds.
 --
--- A bucket is "TOKENS STAMP": tokens with all digits of a double, and microseconds, which are exact
--- in a double for some centuries. It expires when it is full again, as a missing one is full.
+-- A bucket is "TOKENS STAMP GRANTED SINCE": tokens with all digits of a double, and microseconds,
+-- which are exact in a double for some centuries; what was granted, and since when. It expires when
+-- it is full again, as a missing one is full.
 
 local TOLERANCE = 1e-6 -- tokens that may be missing, for errors of rounding; as in memory.py
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local held, stamp, changed = {}, {}, {}
+local window = tonumber(ARGV[1]) * 1000000
+local held, stamp, granted, since, changed = {}, {}, {}, {}, {}
 
 local function load(index, rate, burst)
   if held[index] == nil then
     local value = redis.call('GET', KEYS[index])
     if value then
-      local tokens, at = string.match(value, '^(%S+) (%d+)$')
+      local tokens, at, taken, from = string.match(value, '^(%S+) (%d+) (%S+) (%d+)$')
       held[index], stamp[index] = tonumber(tokens), tonumber(at)
+      granted[index], since[index] = tonumber(taken), tonumber(from)
     else
       held[index], stamp[index] = burst, now
+      granted[index], since[index] = 0, now
     end
   end
   if now > stamp[index] then -- the clock may have been set back
@@ -35,7 +40,7 @@ local function load(index, rate, burst)
 end
 
 local answers = {}
-local position = 1
+local position = 2
 while position <= #ARGV do
   local count = tonumber(ARGV[position])
   position = position + 1
@@ -60,15 +65,24 @@ while position <= #ARGV do
     answers[#answers + 1] = string.format('%.17g', charge.before)
     if allowed then
       held[charge.index] = held[charge.index] - charge.cost
+      granted[charge.index] = granted[charge.index] + charge.cost
     end
     changed[charge.index] = charge
   end
 end
 
 for index, charge in pairs(changed) do
+  if now - since[index] >= window then
+    answers[#answers + 1] = index
+    answers[#answers + 1] = string.format('%.17g', granted[index])
+    answers[#answers + 1] = string.format('%.6f', (now - since[index]) / 1000000)
+    granted[index], since[index] = 0, now
+  end
   local milliseconds = math.ceil((charge.burst - held[index]) / charge.rate * 1000)
   if milliseconds > 0 then
-    local value = string.format('%.17g %.0f', held[index], stamp[index])
+    local value = string.format(
+      '%.17g %.0f %.17g %.0f', held[index], stamp[index], granted[index], since[index]
+    )
     -- A second more, as this clock and that of expiry are not read at the same time.
     redis.call('SET', KEYS[index], value, 'PX', string.format('%.0f', milliseconds + 1000))
   end

@@ -40,11 +40,9 @@ class TracingConfig(FilterConfig):
     """`service.name` of the spans."""
     attributes: dict[str, str] = Field(default={})
     """Further attributes of the resource, such as `deployment.environment.name`."""
-    filter_spans: bool = False
-    """Whether a recorded request has a span for each filter as well."""
     force_header: HeaderName = "X-Gatewayd-Trace"
     """Field by which an operator has one request recorded, whatever the ratio; it does not go
-    upstream. `gatewayd token trace` makes its value."""
+    upstream. `gatewayd trace header` makes its value."""
     force_key: str | None = Field(None, min_length=16, repr=False)
     """Key that the field is signed with, a secret of at least 16 characters; the field means
     nothing where it is absent."""

@@ -153,12 +153,6 @@ class RecordedTrace(Trace):
         finally:
             span.end()
 
-    def filter_span(self, name: str, start_ns: int, end_ns: int) -> None:
-        """Record what a filter took, in nanoseconds of the Unix clock."""
-        span = self._tracer.start_span(f"filter {name}", self._context, start_time=start_ns)
-        span.set_attribute("gatewayd.filter.name", name)
-        span.end(end_ns)
-
     def finish(self, exchange: Exchange, error: BaseException | None) -> None:
         """End the server's span, as the exchange has ended."""
         span, route, service = self.span, exchange.route, exchange.get(SERVICE)

@@ -13,9 +13,10 @@ import time
 
 import uvloop
 
-from gatewayd import Redis
+from gatewayd import Metrics, Redis
 from gatewayd.redis.settings import RedisConfig
 from gatewayd_filters.token_bucket.backend import Charge, Limit
+from gatewayd_filters.token_bucket.meter import Meter
 from gatewayd_filters.token_bucket.redis_backend import RedisBackend
 
 CALLERS = 8
@@ -24,7 +25,7 @@ CALLERS = 8
 async def hammer(url: str, cluster: str, key: str, rate: str, burst: str) -> int:
     """Return the tokens that were granted."""
     redis = Redis(RedisConfig(url=url, cluster=cluster == "cluster", timeout=5.0))
-    backend = RedisBackend(redis, prefix="t:")
+    backend = RedisBackend(redis, prefix="t:", meter=Meter(Metrics()))
     await backend.start()
     charges = [Charge(key, Limit(float(rate), float(burst), 1.0), 1.0)]
     print("ready", flush=True)

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import Redis
+from gatewayd import Metrics, Redis
 from gatewayd.redis.settings import RedisConfig
 from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge, Limit, Verdict
+from gatewayd_filters.token_bucket.meter import Meter
 from gatewayd_filters.token_bucket.redis_backend import RedisBackend
 from tests.filters.token_bucket.model import new_key
 from tests.support.redis_server import RedisCluster, RedisServer
@@ -31,9 +32,11 @@ SLOW = Limit(1 / 86_400, 10.0, 86_400.0)
 
 
 @asynccontextmanager
-async def backend(url: str, **settings: Any) -> AsyncIterator[RedisBackend]:
+async def backend(
+    url: str, *, meter: Meter | None = None, **settings: Any
+) -> AsyncIterator[RedisBackend]:
     redis = Redis(RedisConfig.model_validate({"url": url, "probe_interval": 0.02, **settings}))
-    made = RedisBackend(redis, prefix="t:")
+    made = RedisBackend(redis, prefix="t:", meter=meter or Meter(Metrics()))
     await made.start()
     try:
         yield made
@@ -122,6 +125,21 @@ async def test_a_full_bucket_takes_no_memory(redis_server: RedisServer) -> None:
         await ask(buckets, one)
         key = buckets._name(one.key)
         assert 0 < int(redis_server.cli("pttl", key)) <= 1001
+
+
+async def test_the_meter_sees_what_all_nodes_were_granted(redis_server: RedisServer) -> None:
+    metrics = Metrics()
+    one = Charge(f"metered|{new_key()}", SLOW, 1.0)
+    meter = Meter(metrics, window=0.2)
+    async with backend(redis_server.url) as other, backend(redis_server.url, meter=meter) as own:
+        await ask(other, one, times=4)
+        ratios = metrics.histogram("gatewayd_rate_limit_window_ratio", "", ("limit",))
+        cell = ratios.labels("metered")
+        async with asyncio.timeout(10):
+            while not sum(cell.counts):
+                await ask(own, one)
+    # Four by the other node and what this one was granted meanwhile, of a burst of ten.
+    assert 0.5 <= cell.sum <= 1.0
 
 
 async def test_a_smaller_burst_holds_at_once(redis_server: RedisServer) -> None:

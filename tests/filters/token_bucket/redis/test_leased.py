@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd import ConfigError, Redis
+from gatewayd import ConfigError, Metrics, Redis
 from gatewayd.redis.settings import RedisConfig
 from gatewayd.testing import FakeClock, make_gateway
 from gatewayd_filters.token_bucket import TokenBucket, TokenBucketConfig
 from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge, Limit, Verdict
 from gatewayd_filters.token_bucket.leased import LeasedBackend
+from gatewayd_filters.token_bucket.meter import Meter
 from gatewayd_filters.token_bucket.redis_backend import RedisBackend
 from tests.filters.token_bucket.model import new_key
 from tests.support.redis_server import RedisServer
@@ -32,7 +33,7 @@ async def node(
     url: str, clock: Callable[[], float] = time.monotonic, share: float = 0.1
 ) -> AsyncIterator[LeasedBackend]:
     redis = Redis(RedisConfig(url=url, probe_interval=0.02))
-    shared = RedisBackend(redis, prefix="t:")
+    shared = RedisBackend(redis, prefix="t:", meter=Meter(Metrics()))
     leased = LeasedBackend(shared, clock, share=share, seconds=1.0)
     await leased.start()
     try:
