@@ -86,8 +86,9 @@ conformance: $(VENV)/.bench bench-programs ## Write docs/conformance.md: hostile
 	$(PY) -m tests.conformance --write
 
 .PHONY: docs
-docs: $(VENV)/.runtime ## Write docs/configuration.md from the configuration's models
+docs: $(VENV)/.runtime ## Write docs/configuration.md and deploy/sql from the models and migrations
 	$(PY) -m gatewayd.config.reference docs/configuration.md
+	$(PY) -m gatewayd.store.setup > deploy/sql/init_database.sql
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and what was built
