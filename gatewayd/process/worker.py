@@ -7,6 +7,7 @@ to a supervisor, see :mod:`gatewayd.process.supervised`.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ class Worker:
             await self._server.listen(self._listener, loaded.config.server.tls)
         except OSError as error:
             raise ListenError(f"cannot listen: {error}") from error
+        set_aside_what_stays()
 
     async def reload(self, loaded: LoadedConfig) -> None:
         """Take over another configuration, as a whole or not at all.
@@ -79,6 +81,7 @@ class Worker:
         await self._generations.adopt(loaded)
         if loaded.config.server.tls is not None:
             self._server.reload_tls(loaded.config.server.tls)
+        set_aside_what_stays()
 
     def stop(self) -> None:
         """Let the exchanges end; called again meanwhile, break them off."""
@@ -100,6 +103,18 @@ class Worker:
         await self._server.close()
         await self._generations.close()
         self._sweeper.close()
+
+
+def set_aside_what_stays() -> None:
+    """Have the garbage collector pass over all that lives as long as the configuration.
+
+    A full collection looks at every object of libraries, routes and filters, and all exchanges wait
+    meanwhile: with 200 routes some 60 ms, which was the time of the slowest per cent. What was set
+    aside before is looked at first, so that an earlier generation does not stay for ever.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
 
 
 def check_certificates(loaded: LoadedConfig) -> None:
