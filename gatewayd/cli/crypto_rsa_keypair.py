@@ -8,6 +8,8 @@ from typing import Annotated
 
 from cyclopts import Parameter, validators
 
+from gatewayd.cli.options import JsonOption  # noqa: TC001  # for cyclopts
+from gatewayd.cli.output import print_json
 from gatewayd.cli.token_mint import PASSPHRASE_VARIABLE
 from gatewayd.crypto import MAX_RSA_BITS, MIN_RSA_BITS, generate_rsa_key_pair, write_private_file
 from gatewayd.errors import GatewayError
@@ -23,19 +25,26 @@ def crypto_rsa_keypair(
     *,
     out: Annotated[Path, _OUT] = Path("jwt"),
     bits: Annotated[int, _BITS] = 3072,
+    json: JsonOption = False,
 ) -> None:
     """Write a private and a public key."""
-    private, public = generate_rsa_key_pair(bits, os.environ.get(PASSPHRASE_VARIABLE) or None)
+    if not out.name:
+        raise GatewayError(f"--out {out}: expected the name of a file")
     files = {
-        out.with_name(f"{out.name}.pem"): private,
-        out.with_name(f"{out.name}.pub.pem"): public,
+        "private_key": out.with_name(f"{out.name}.pem"),
+        "public_key": out.with_name(f"{out.name}.pub.pem"),
     }
-    for file in files:
+    for file in files.values():
         if file.exists():
             raise GatewayError(f"{file} is there already")
-    for file, content in files.items():
-        try:
-            write_private_file(file, content)
-        except OSError as error:
-            raise GatewayError(f"{file} cannot be written: {error.strerror}") from error
-        print(file)
+    private, public = generate_rsa_key_pair(bits, os.environ.get(PASSPHRASE_VARIABLE) or None)
+    try:
+        write_private_file(files["private_key"], private)
+        with files["public_key"].open("xb") as stream:
+            stream.write(public)
+    except OSError as error:
+        raise GatewayError(f"{error.filename} cannot be written: {error.strerror}") from error
+    if json:
+        print_json({name: str(file) for name, file in files.items()})
+    else:
+        print(*files.values(), sep="\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json as json_text
 import sys
 import time
 from datetime import UTC, datetime
@@ -52,15 +53,44 @@ def token_inspect(
     if config is not None:
         shown["verdict"] = asyncio.run(_verdict(text.encode(), config, env))
     else:
-        shown["verdict"] = "not verified (give -c CONFIG)"
+        shown["verdict"] = _verdict_without_keys(parts["header"], parts["payload"])
     if json:
         print_json(shown)
     else:
         for title, part in shown.items():
             print(f"{title}:" if isinstance(part, dict) else f"{title}: {part}")
             for name, value in part.items() if isinstance(part, dict) else ():
-                print(f"  {name}: {value}")
-    return 1 if shown["verdict"].startswith("refused") else 0
+                print(f"  {_printable(name)}: {_printable(value)}")
+    return 1 if shown["verdict"].startswith(("refused", "cannot")) else 0
+
+
+def _printable(value: object) -> str:
+    """Return a text that does nothing to a terminal: whoever made the token chose it."""
+    text = str(value)
+    return text if text.isprintable() else json_text.dumps(text)
+
+
+def _verdict_without_keys(header: dict[str, Any], claims: dict[str, Any]) -> str:
+    """Tell what any gateway would refuse, whatever its keys are."""
+    now = time.time()
+    wrong = []
+    if str(header.get("alg")).lower() == "none":
+        wrong.append("it is not signed (alg none)")
+    if "crit" in header:
+        wrong.append("it has critical headers (crit)")
+    if "exp" not in claims:
+        wrong.append("it never expires (no exp)")
+    for name in _MOMENTS:
+        if name in claims and not _is_moment(claims[name]):
+            wrong.append(f"{name} is no time")
+        elif name in claims and (claims[name] <= now) == (name == "exp"):
+            wrong.append("it has expired" if name == "exp" else f"{name} is in the future")
+    return f"refused: {', '.join(wrong)}" if wrong else "not verified (give -c CONFIG)"
+
+
+def _is_moment(value: object) -> bool:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return is_number and 0 <= value < 253_402_300_800  # type: ignore[operator]  # a number
 
 
 def _moments(claims: dict[str, Any]) -> dict[str, str]:
@@ -68,8 +98,8 @@ def _moments(claims: dict[str, Any]) -> dict[str, str]:
     now = time.time()
     moments = {}
     for name in _MOMENTS:
-        value = claims.get(name)
-        if isinstance(value, (int, float)) and 0 <= value < 253_402_300_800:
+        value: Any = claims.get(name)
+        if _is_moment(value):
             date = datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             distance = "ago" if value <= now else "from now"
             moments[name] = f"{date}, {abs(value - now):.0f} s {distance}"

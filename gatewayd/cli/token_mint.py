@@ -18,6 +18,7 @@ from gatewayd.errors import GatewayError
 
 SECRET_VARIABLE = "TOKEN_SECRET"  # noqa: S105  # the name of a variable
 PASSPHRASE_VARIABLE = "KEY_PASSPHRASE"  # noqa: S105
+_HASH_BYTES = {"HS256": 32, "HS384": 48, "HS512": 64}
 
 _ALGORITHM = Parameter(name="--alg", help="Algorithm, such as HS256, RS256, ES256, EdDSA.")
 _KEY = Parameter(
@@ -57,6 +58,8 @@ def token_mint(
     claims |= {name: value for name, value in given.items() if value is not None}
     claims |= dict(map(_parse, claim or ()))
     material = _material(alg, key, secret_file)
+    if isinstance(material, str):
+        _check_length(alg, material)
     try:
         token = jwt.encode(claims, material, alg, headers={"kid": kid} if kid else None)
     except (jwt.PyJWTError, NotImplementedError, TypeError, ValueError) as error:
@@ -82,6 +85,13 @@ def _material(alg: str, key: Path | None, secret_file: Path | None) -> Any:
     if not secret:
         raise GatewayError(f"{alg} needs a secret: set {SECRET_VARIABLE}, or give --secret-file")
     return secret
+
+
+def _check_length(alg: str, secret: str) -> None:
+    """Refuse a secret that a gateway would refuse, too (RFC 7518 section 3.2)."""
+    needed = _HASH_BYTES.get(alg, 0)
+    if len(secret.encode()) < needed:
+        raise GatewayError(f"{alg} needs a secret of {needed} bytes or more")
 
 
 def _parse(text: str) -> tuple[str, Any]:

@@ -7,7 +7,8 @@ import io
 import json
 import stat
 import sys
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -16,10 +17,8 @@ from gatewayd.cli import main
 from gatewayd.crypto import load_private_key, load_public_key
 from gatewayd.store.settings import StoreConfig
 from gatewayd.store.store import Store
-from tests.support.tokens import SECRET, private_pem, public_pem
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.support.process import free_port
+from tests.support.tokens import SECRET, by_hand, private_key, private_pem, public_pem
 
 CONFIG = f"""
 [pipeline]
@@ -115,9 +114,14 @@ def test_mints_a_token_with_a_private_key(gatewayd: Any, tmp_path: Path) -> None
         ["--alg", "RS256", "--key", "nowhere.pem"],
         ["--secret-file", "nowhere"],
         ["--claim", "tenant"],
+        ["--alg", "ES256", "--key", "rsa.pem"],
+        ["--alg", "HS256", "--key", "rsa.pem"],
+        ["--secret-file", "short"],
     ],
 )
-def test_what_cannot_be_minted(gatewayd: Any, arguments: list[str]) -> None:
+def test_what_cannot_be_minted(gatewayd: Any, arguments: list[str], tmp_path: Path) -> None:
+    (tmp_path / "rsa.pem").write_bytes(private_pem("RS"))
+    (tmp_path / "short").write_text("too short")
     status, out, err = gatewayd("token", "mint", "--sub", "ada", *arguments)
     assert (status, out) == (1, "")
     assert "Traceback" not in err
@@ -155,6 +159,60 @@ def test_tells_whether_the_gateway_would_believe_it(
     assert (found, json.loads(out)["verdict"]) == (status, verdict)
 
 
+def test_verifies_with_a_key_in_a_file(gatewayd: Any, config: str, tmp_path: Path) -> None:
+    (tmp_path / "issuer.pem").write_text(public_pem("RS"))
+    file = tmp_path / "gateway.toml"
+    text = CONFIG.replace('"HS256"', '"RS256"')
+    file.write_text(text.replace(f'secret = "{SECRET}"', 'public_key = { file = "issuer.pem" }'))
+    (tmp_path / "rsa.pem").write_bytes(private_pem("RS"))
+    arguments = ["--sub", "ada", "--alg", "RS256", "--key", "rsa.pem", "--issuer", "us"]
+    _, token, _ = gatewayd("token", "mint", *arguments)
+    status, out, _ = gatewayd("token", "inspect", token.strip(), "-c", config)
+    assert (status, "accepted: ada" in out) == (0, True)
+
+
+def test_an_issuer_that_is_away_is_told_and_is_no_success(gatewayd: Any, config: str) -> None:
+    url = f"http://127.0.0.1:{free_port()}/"
+    text = CONFIG.replace('"HS256"', '"RS256"')
+    Path(config).write_text(text.replace(f'secret = "{SECRET}"', f'jwks_url = "{url}"'))
+    token = jwt.encode({"sub": "ada", "exp": 2_000_000_000}, private_key("RS"), "RS256")
+    status, out, _ = gatewayd("token", "inspect", token, "-c", config)
+    assert (status, "verdict: cannot be judged: jwks" in out) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("claims", "wrong"),
+    [
+        ({"exp": 1_000_000_000}, "it has expired"),
+        ({"nbf": 2_000_000_000}, "nbf is in the future"),
+        ({"iat": 2_000_000_000}, "iat is in the future"),
+        ({"exp": "soon"}, "exp is no time"),
+        ({"exp": True}, "exp is no time"),
+        ({"exp": float("nan")}, "exp is no time"),
+    ],
+)
+def test_tells_what_is_wrong_without_keys(
+    gatewayd: Any, claims: dict[str, Any], wrong: str
+) -> None:
+    status, out, _ = gatewayd("token", "inspect", by_hand_token({"alg": "HS256"}, **claims))
+    assert (status, f"verdict: refused: {wrong}\n" in out) == (1, True)
+
+
+def test_tells_what_is_wrong_with_the_header(gatewayd: Any) -> None:
+    _, out, _ = gatewayd("token", "inspect", by_hand_token({"alg": "none"}))
+    assert "refused: it is not signed" in out
+
+
+def by_hand_token(header: dict[str, Any], **claims: Any) -> str:
+    return by_hand(header, {"sub": "ada", "exp": 2_000_000_000} | claims).decode()
+
+
+def test_a_token_does_nothing_to_the_terminal(gatewayd: Any) -> None:
+    _, out, _ = gatewayd("token", "inspect", mint(name="\x1b[2Jx\r", **{"\x1b[1m": 1}))
+    assert "\x1b" not in out
+    assert "\r" not in out
+
+
 def test_what_is_no_token(gatewayd: Any) -> None:
     status, _, err = gatewayd("token", "inspect", "nonsense")
     assert (status, err.startswith("no token")) == (1, True)
@@ -166,6 +224,18 @@ def test_makes_a_pair_of_keys(gatewayd: Any, tmp_path: Path) -> None:
     assert (status, out.split()) == (0, ["mine.pem", "mine.pub.pem"])
     assert load_private_key(private).public_key() == load_public_key(public)
     assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    assert stat.S_IMODE(public.stat().st_mode) & 0o400
+
+
+def test_tells_programs_where_the_keys_are(gatewayd: Any) -> None:
+    _, out, _ = gatewayd("crypto", "rsa-keypair", "--bits", "2048", "--json")
+    assert json.loads(out) == {"private_key": "jwt.pem", "public_key": "jwt.pub.pem"}
+
+
+@pytest.mark.parametrize("out", [".", "nowhere/jwt"])
+def test_where_keys_cannot_be_written(gatewayd: Any, out: str) -> None:
+    status, _, err = gatewayd("crypto", "rsa-keypair", "--bits", "2048", "--out", out)
+    assert (status, "Traceback" in err) == (1, False)
 
 
 def test_a_private_key_may_have_a_passphrase(

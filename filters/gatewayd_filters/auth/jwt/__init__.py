@@ -101,7 +101,8 @@ class Jwt(AuthMethod[JwtConfig]):
         until = self._claims.check(token.claims, now)
         jti = self._checked_jti(token)
         principal = self._claims.principal(token.claims, until)
-        until = min(until, now + self.config.cache_seconds)
+        # No longer than what it was judged by may be relied on: an outage changes no decision.
+        until = min(until, now + min(self.config.cache_seconds, self._state.remaining))
         self._cache.put(credential, Verified(principal, until, key.identity, jti))
         return principal
 
@@ -112,7 +113,7 @@ class Jwt(AuthMethod[JwtConfig]):
             return jti if isinstance(jti, str) else None
         if not isinstance(jti, str):
             raise InvalidCredential("missing_claim")
-        if not revoked.known:
+        if not revoked.remaining:
             raise AuthUnavailable("store", "the list of revoked tokens is not there")
         if jti in revoked:
             raise InvalidCredential("revoked", str(token.claims.get("sub", ""))[:255])
@@ -159,7 +160,14 @@ class _State:
         if config.revocation:
             if gateway.store is None:
                 raise ConfigError(ConfigIssue("needs the store", key="revocation"))
-            self.revoked = RevokedTokens(gateway.store, gateway.clock, self._tokens_revoked)
+            self.revoked = RevokedTokens(config, gateway.store, gateway.clock, self._tokens_revoked)
+
+    @property
+    def remaining(self) -> float:
+        """Seconds for which the keys, and the list of revoked tokens, may be relied on."""
+        if self.revoked is None:
+            return self.keys.remaining
+        return min(self.keys.remaining, self.revoked.remaining)
 
     def _keys_changed(self, identities: frozenset[object]) -> None:
         """Forget what was verified with keys that are gone."""

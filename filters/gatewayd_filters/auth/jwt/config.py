@@ -27,16 +27,16 @@ def _jwks_url(value: str) -> str:
     if parts.username or parts.password:
         raise ValueError("expected a URL without credentials")
     _ = parts.port  # raises ValueError where it is not a number up to 65535
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
-        raise ValueError(
-            "expected https://..., as whoever can change the keys on their way can make tokens; "
-            "plain http is for 127.0.0.1 only"
-        )
     return value
 
 
-def _is_loopback(host: str) -> bool:
+def _is_protected(url: str) -> bool:
+    """Return whether nobody can change the answer on its way."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
     try:
+        if parts.scheme == "https":
+            return True
         return ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
@@ -62,7 +62,10 @@ class JwtConfig(FilterConfig):
     shared secrets, of which a token names one by `kid`."""
     jwks_url: Annotated[str, AfterValidator(_jwks_url)] | None = None
     """Where the issuer publishes its key set. Fetched in the background; redirects are not
-    followed, and shared secrets in it are ignored."""
+    followed, and shared secrets and private keys in it are ignored."""
+    jwks_allow_http: bool = False
+    """Whether `jwks_url` may be plain http beyond this machine. Whoever can change the keys on
+    their way can make tokens, so this is for networks that are protected otherwise."""
     refresh: Annotated[float, Field(ge=10, le=86400)] = 300.0
     """Seconds between two fetches of the key set. Envoy's default for its cache is 600."""
     cooldown: Seconds = 30.0
@@ -75,9 +78,10 @@ class JwtConfig(FilterConfig):
     on_outage: Literal["stale", "closed"] = "stale"
     """What happens while the key set cannot be fetched: `stale` uses the keys that are there for
     `max_stale`; `closed` refuses with 503 after two missed fetches. Without any key it is 503,
-    never 401."""
+    never 401. The same holds for the list of revoked tokens, which `closed` relies on for 15 s."""
     max_stale: Annotated[float, Field(ge=10, le=2_592_000)] = 86_400.0
-    """Seconds for which keys are used after the last fetch, where `on_outage` is `stale`."""
+    """Seconds for which keys, and the list of revoked tokens, are used after the last fetch, where
+    `on_outage` is `stale`. A day, so that a night's outage can be repaired in the morning."""
     issuer: str | tuple[str, ...] = ()
     """Values of `iss` that are accepted; any where empty."""
     audience: str | tuple[str, ...] = ()
@@ -125,6 +129,11 @@ class JwtConfig(FilterConfig):
         sources = ("secret", "public_key", "jwks", "jwks_url")
         if sum(getattr(self, name) is not None for name in sources) != 1:
             raise ValueError(f"expected exactly one of {', '.join(sources)}")
+        if self.jwks_url and not self.jwks_allow_http and not _is_protected(self.jwks_url):
+            raise ValueError(
+                "jwks_url: expected https://..., or http://127.0.0.1, as whoever can "
+                "change the keys on their way can make tokens"
+            )
         shared = [name for name in self.algorithms if name.startswith("HS")]
         if shared and len(shared) < len(self.algorithms):
             raise ValueError(

@@ -4,12 +4,19 @@ A published set is fetched in the background and, where a token names a key that
 more at the expense of that request: one fetch for all that wait (single flight), and no other one
 within ``cooldown``. While the issuer is away, the keys that are there go on for a while; what
 cannot be judged is no fault of the caller's.
+
+A name that is not in the set is judged by the last try to fetch it. If that failed, the key may be
+a new one: the token cannot be judged (503), however often it comes within ``cooldown``. If it
+succeeded, the set is at most ``cooldown`` old and the key is unknown (401): issuers publish a key
+before they sign with it, and answering 503 would let anybody's made-up names look like an outage. A
+token without a name is judged with the keys that are there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -24,11 +31,22 @@ if TYPE_CHECKING:
     from gatewayd_filters.auth.jwt.config import JwtConfig
     from gatewayd_filters.auth.jwt.keys import VerificationKey
 
+RETRY = 1.0
+"""Seconds until the first retry of a fetch in the background; each next one takes twice as long, up
+to ``cooldown``. An issuer that starts together with the gateway is found soon."""
+
 logger = logging.getLogger("gatewayd.filters.auth.jwt")
 
 
 class FixedKeys:
-    """Keys that stand in the configuration."""
+    """Keys that stand in the configuration.
+
+    Attributes:
+        remaining: Seconds for which they may be used.
+
+    """
+
+    remaining = math.inf
 
     def __init__(self, keys: Iterable[VerificationKey]) -> None:
         self._keys = tuple(keys)
@@ -106,6 +124,13 @@ class PublishedKeys:
         """Raise where no usable keys are there, for readiness."""
         self._current()
 
+    @property
+    def remaining(self) -> float:
+        """Seconds for which the keys that are there may be used."""
+        if self._fetched_at is None:
+            return 0.0
+        return max(self._fetched_at + self._usable_for - self._clock(), 0.0)
+
     async def find(self, kid: str | None, algorithm: str) -> Sequence[VerificationKey]:
         """Return the keys that may have signed a token.
 
@@ -130,7 +155,7 @@ class PublishedKeys:
         raise InvalidCredential("unknown_key")
 
     def _current(self) -> Sequence[VerificationKey]:
-        if self._fetched_at is None or self._clock() > self._fetched_at + self._usable_for:
+        if not self.remaining:
             raise AuthUnavailable("jwks", self._failure or "its keys are too old")
         return self._keys
 
@@ -139,11 +164,15 @@ class PublishedKeys:
         return tried_at is not None and self._clock() < tried_at + self._config.cooldown
 
     async def _refresh(self) -> None:
+        pause = RETRY
         while True:
             await self._fetch_once()
-            # After a failure sooner: the issuer may be back, and keys run out.
-            pause = self._config.cooldown if self._failure else self._config.refresh
-            await asyncio.sleep(min(pause, self._config.refresh))
+            if not self._failure:
+                pause = RETRY
+                await asyncio.sleep(self._config.refresh)
+            else:
+                await asyncio.sleep(min(pause, self._config.cooldown, self._config.refresh))
+                pause = min(2 * pause, self._config.cooldown)
 
     async def _fetch_once(self) -> None:
         """Fetch, or wait for the fetch that is under way; what goes wrong is in ``_failure``."""

@@ -11,6 +11,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from jwt import InvalidKeyError
@@ -178,16 +179,16 @@ def _key_of_jwk(jwk: Any, algorithms: Iterable[str], *, shared: bool) -> Verific
         raise UnusableKey("it is not for signatures")
     if kty == "oct" and not shared:
         raise UnusableKey("a shared secret, and everybody can read it here")
+    if "d" in jwk:  # RFC 7518 section 6: of all kinds of private keys
+        raise UnusableKey("a private key, which only its owner may have")
     reader = _OF_JWK.get(kty) if isinstance(kty, str) else None
     if reader is None:
         raise UnusableKey("its kty is unknown")
     try:
         material = reader.from_jwk(jwk)
         if not isinstance(material, bytes):
-            # A private key, which should not be here, verifies as well as its public half.
-            public = material.public_key() if hasattr(material, "public_key") else material
-            material = check_strength(public)
-    except (InvalidKeyError, ValueError, TypeError, KeyError) as error:
+            material = check_strength(material)
+    except (InvalidKeyError, UnsupportedAlgorithm, ValueError, TypeError, KeyError) as error:
         raise UnusableKey(f"it cannot be read: {type(error).__name__}") from error
     pinned = set(algorithms)
     if (algorithm := jwk.get("alg")) is not None:

@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatewayd import Store
+    from gatewayd_filters.auth.jwt.config import JwtConfig
 
 INTERVAL = 5.0
 """Seconds between two looks at the list."""
-MAX_STALE = 3600.0
-"""Seconds for which a list that cannot be renewed is relied on; then tokens cannot be judged."""
+CLOSED_AFTER = 3 * INTERVAL
+"""Seconds for which a list that cannot be renewed is relied on where `on_outage` is `closed`: two
+looks have failed by then."""
 
 logger = logging.getLogger("gatewayd.filters.auth.jwt")
 
 
 class RevokedTokens:
-    """The ids of revoked tokens that have not expired.
+    """The ids of revoked tokens that still count, with the leeway that others have.
 
     Args:
+        config: The method's settings.
         store: Where the list is.
         clock: Monotonic seconds.
         changed: Is called when ids have come.
@@ -35,8 +38,14 @@ class RevokedTokens:
     """
 
     def __init__(
-        self, store: Store, clock: Callable[[], float], changed: Callable[[frozenset[str]], None]
+        self,
+        config: JwtConfig,
+        store: Store,
+        clock: Callable[[], float],
+        changed: Callable[[frozenset[str]], None],
     ) -> None:
+        self._leeway = config.leeway
+        self._usable_for = config.max_stale if config.on_outage == "stale" else CLOSED_AFTER
         self._store = store
         self._clock = clock
         self._changed = changed
@@ -44,13 +53,14 @@ class RevokedTokens:
         self._read_at: float | None = None
         self._failing = False
         self._task: asyncio.Task[None] | None = None
+        self._tried = asyncio.Event()
 
     async def start(self) -> None:
         """Read the list, then read it again and again; safe to call again."""
+        await self._store.start()
         if self._task is None:
-            await self._store.start()
-            await self.read()
             self._task = asyncio.create_task(self._run(), name="gatewayd revoked tokens")
+        await self._tried.wait()
 
     async def close(self) -> None:
         """Stop reading."""
@@ -59,14 +69,20 @@ class RevokedTokens:
             await asyncio.gather(self._task, return_exceptions=True)
 
     @property
-    def known(self) -> bool:
-        """Whether the list is there and not too old."""
-        return self._read_at is not None and self._clock() <= self._read_at + MAX_STALE
+    def remaining(self) -> float:
+        """Seconds for which the list may be relied on; none where it is not there, or too old."""
+        if self._read_at is None:
+            return 0.0
+        return max(self._read_at + self._usable_for - self._clock(), 0.0)
 
     def __contains__(self, jti: str) -> bool:
         return jti in self._ids
 
     async def _run(self) -> None:
+        try:
+            await self.read()
+        finally:
+            self._tried.set()
         while True:
             await asyncio.sleep(INTERVAL)
             await self.read()
@@ -74,7 +90,9 @@ class RevokedTokens:
     async def read(self) -> None:
         """Read the list once; a failure is logged when it begins and when it ends."""
         try:
-            ids = frozenset(await self._store.revoked_tokens.active(int(time.time() * 1e6)))
+            # With leeway a token counts beyond its `exp`, and must stay revoked for as long.
+            now = int((time.time() - self._leeway) * 1e6)
+            ids = frozenset(await self._store.revoked_tokens.active(now))
         except Exception as error:
             if not self._failing:
                 logger.warning("the list of revoked tokens cannot be read: %r", error)

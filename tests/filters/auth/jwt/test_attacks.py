@@ -358,6 +358,20 @@ async def test_no_mutation_of_a_token_is_accepted(data: st.DataObject) -> None:
 
 
 @given(
+    cuts=st.lists(st.integers(0, len(GOOD)), min_size=2, max_size=2).map(sorted),
+    inserted=st.binary(max_size=8),
+)
+async def test_no_cut_or_grown_token_is_accepted(cuts: list[int], inserted: bytes) -> None:
+    changed = GOOD[: cuts[0]] + inserted + GOOD[cuts[1] :]
+    async with jwt_method() as caller:
+        if changed == GOOD:
+            assert await caller.show(changed)
+        else:
+            with pytest.raises(InvalidCredential):
+                await caller.show(changed)
+
+
+@given(
     token=st.binary(max_size=300)
     | st.builds(
         by_hand,

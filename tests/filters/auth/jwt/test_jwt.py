@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Any
 
 import pytest
@@ -62,7 +64,8 @@ async def test_several_shared_secrets() -> None:
         {"algorithms": ["HS256"], "public_key": public_pem("RS")},
         {"algorithms": ["HS256"], "jwks_url": "https://id.example.org/jwks"},
         {"algorithms": ["RS256"], "jwks_url": "http://id.example.org/jwks"},
-        {"algorithms": ["RS256"], "jwks_url": "file:///etc/passwd"},
+        {"algorithms": ["RS256"], "jwks_url": "http://127.0.0.1.example.org/jwks"},
+        {"algorithms": ["RS256"], "jwks_url": "file:///etc/passwd", "jwks_allow_http": True},
         {"algorithms": ["RS256"], "jwks_url": "https://user:password@id.example.org/jwks"},
         {"algorithms": ["RS256"], "public_key": public_pem("RS"), "jwks": jwks(jwk("RS"))},
         {"algorithms": ["HS256"], "secret": SECRET, "roles_claim": "a..b"},
@@ -71,6 +74,20 @@ async def test_several_shared_secrets() -> None:
 def test_settings_that_do_not_fit(settings: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         JwtConfig.model_validate(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "allowed"),
+    [
+        ("https://id.example.org/jwks", False),
+        ("http://localhost:9400/jwks", False),
+        ("http://[::1]:9400/jwks", False),
+        ("http://id.internal/jwks", True),
+    ],
+)
+def test_where_keys_may_be_published(url: str, allowed: bool) -> None:
+    config = JwtConfig(algorithms=("RS256",), jwks_url=url, jwks_allow_http=allowed)
+    assert config.jwks_url == url
 
 
 @pytest.mark.parametrize(
@@ -231,9 +248,12 @@ class Revocations:
     def __init__(self) -> None:
         self.ids: set[str] = set()
         self.away = False
+        self.reads = 0
+        self.counting_since = 0.0
 
     async def active(self, now: int) -> set[str]:
-        assert now > 1e15  # microseconds
+        self.reads += 1
+        self.counting_since = now / 1e6
         if self.away:
             raise OSError("the store is away")
         return set(self.ids)
@@ -280,12 +300,23 @@ async def test_without_the_list_nothing_can_be_judged() -> None:
             await caller.show(make(jti="one"))
 
 
-@pytest.mark.parametrize(("seconds", "usable"), [(3600, True), (3601, False)])
-async def test_an_old_list_is_relied_on_for_a_while(seconds: int, usable: bool) -> None:
+@pytest.mark.parametrize(
+    ("policy", "seconds", "usable"),
+    [
+        ("stale", 86_399, True),
+        ("stale", 86_400, False),
+        ("closed", 14, True),
+        ("closed", 15, False),
+    ],
+)
+async def test_an_old_list_is_relied_on_for_a_while(
+    policy: str, seconds: int, usable: bool
+) -> None:
     store: Any = FakeStore()
     clock = FakeClock()
     gateway = make_gateway(store=store, clock=clock)
-    async with jwt_method({"revocation": True}, gateway) as caller:
+    settings = {"revocation": True, "on_outage": policy}
+    async with jwt_method(settings, gateway) as caller:
         store.revoked_tokens.away = True
         clock.advance(seconds)
         await caller.method._state.revoked.read()  # type: ignore[union-attr]
@@ -294,3 +325,29 @@ async def test_an_old_list_is_relied_on_for_a_while(seconds: int, usable: bool) 
         else:
             with pytest.raises(AuthUnavailable):
                 await caller.show(make(jti="one"))
+
+
+async def test_a_token_is_remembered_no_longer_than_the_list_is_relied_on() -> None:
+    store: Any = FakeStore()
+    settings = {"revocation": True, "on_outage": "closed"}
+    async with jwt_method(settings, make_gateway(store=store)) as caller:
+        token = make(jti="one")
+        await caller.show(token)
+        caller.now += 16
+        assert caller.method.remembered(token) is None
+
+
+async def test_a_token_stays_revoked_for_as_long_as_leeway_lets_others_count() -> None:
+    store: Any = FakeStore()
+    before = time.time()
+    async with jwt_method({"revocation": True, "leeway": 60}, make_gateway(store=store)):
+        assert before - 60 <= store.revoked_tokens.counting_since + 0.001 <= time.time() - 59
+
+
+async def test_two_generations_read_the_list_once() -> None:
+    store: Any = FakeStore()
+    gateway = make_gateway(store=store)
+    async with jwt_method({"revocation": True}, gateway) as caller:
+        again = Jwt(caller.method.config, gateway)
+        await asyncio.gather(again.start(), again.start())
+        assert store.revoked_tokens.reads == 1

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jwt.algorithms import RSAAlgorithm
 
 from gatewayd import AuthUnavailable, InvalidCredential
 from gatewayd.testing import FakeClock, make_gateway
+from gatewayd_filters.auth.jwt import Jwt, key_sets
+from gatewayd_filters.auth.jwt.keys import UnusableKey, keys_of_set
 from tests.filters.auth.jwt.conftest import jwt_method
 from tests.support.jwks_server import JwksServer
 from tests.support.process import free_port
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 
 ONE = jwk("RS", kid="one")
 TWO = jwk("RS-3072", kid="two")
+PRIVATE = json.loads(RSAAlgorithm.to_jwk(private_key("RS"))) | {"kid": "one"}
 BY_ONE = make(private_key("RS"), "RS256", {"kid": "one"})
 BY_TWO = make(private_key("RS-3072"), "RS256", {"kid": "two"})
 
@@ -174,6 +181,7 @@ async def test_readiness_depends_on_keys() -> None:
         pytest.param(200, {}, jwks(ONE | {"alg": "RS512"}), id="another algorithm"),
         pytest.param(200, {}, jwks(ONE | {"kid": 7}), id="no name"),
         pytest.param(200, {}, jwks(ONE | {"n": "!"}), id="no number"),
+        pytest.param(200, {}, jwks(PRIVATE), id="private key"),
         pytest.param(200, {}, jwks(ONE | {"e": "Aw"}), id="small exponent"),
         pytest.param(200, {}, jwks(jwk("RS-1024", kid="one")), id="small key"),
         pytest.param(200, {}, jwks(jwk("ES256", kid="one")), id="another type"),
@@ -206,8 +214,66 @@ async def test_keys_survive_a_reload() -> None:
     async with JwksServer(jwks(ONE)) as issuer:
         settings = {"algorithms": ["RS256"], "jwks_url": issuer.url}
         async with jwt_method(settings, gateway) as before:
-            await before.show(BY_ONE)
-            method = type(before.method)(before.method.config, gateway)
+            principal = await before.show(BY_ONE)
+            method = Jwt(before.method.config, gateway)
+            method._now = before.method._now
             await method.start()
-            assert method.remembered(BY_ONE) is None or method._cache is before.method._cache
+            assert method.remembered(BY_ONE) is principal
     assert issuer.fetches == 1
+
+
+async def test_an_issuer_that_is_gone_is_an_outage_and_its_keys_go_on() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer:
+        caller_of = method_of(issuer.url, clock)
+        caller = await caller_of.__aenter__()
+    try:
+        clock.advance(31)
+        with pytest.raises(AuthUnavailable):
+            await caller.show(BY_TWO)
+        assert await caller.show(BY_ONE)
+    finally:
+        await caller_of.__aexit__(None, None, None)
+
+
+async def test_an_issuer_that_starts_later_is_found_in_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(key_sets, "RETRY", 0.01)
+    async with JwksServer(jwks(ONE)) as issuer:
+        issuer.status = 503
+        async with method_of(issuer.url) as caller:  # no token asks: the clock stands still
+            issuer.status = 200
+            fetches = issuer.fetches
+            await issuer.asked(fetches + 1)
+            async with asyncio.timeout(10):
+                while not caller.method._state.remaining:  # noqa: ASYNC110  # the answer is on its way
+                    await asyncio.sleep(0)
+            assert await caller.show(BY_ONE)
+
+
+async def test_a_token_is_remembered_no_longer_than_its_key_is_relied_on() -> None:
+    async with (
+        JwksServer(jwks(ONE)) as issuer,
+        method_of(issuer.url, cache_size=10, on_outage="closed", refresh=10) as caller,
+    ):
+        await caller.show(BY_ONE)
+        caller.now += 21
+        assert caller.method.remembered(BY_ONE) is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*ONE, "crv", "x", "y", "k", "alg", "use", "key_ops", "d", "oth"]),
+        st.none() | st.booleans() | st.integers() | st.text(max_size=9) | st.lists(st.text()),
+    ),
+    st.sampled_from([ONE, jwk("ES256"), jwk("Ed25519"), {}]),
+)
+def test_no_key_fails_otherwise_than_being_unusable(
+    members: dict[str, Any], key: dict[str, Any]
+) -> None:
+    try:
+        keys = keys_of_set(jwks(key | members), ["RS256", "ES256", "EdDSA"], shared=False)
+    except UnusableKey:
+        return
+    assert all(one.algorithms <= {"RS256", "ES256", "EdDSA"} for one in keys)
