@@ -53,6 +53,7 @@ from gatewayd.exchange import (
 from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway, Readiness
 from gatewayd.headers import Headers
+from gatewayd.observation import OBSERVATION, Observation, Visit
 from gatewayd.pepper import check_pepper, is_embedded, read_pepper
 from gatewayd.principal import Principal
 from gatewayd.process.mutex import LockStuck, Mutex
@@ -83,6 +84,7 @@ from gatewayd.upstream.connection import Timeouts
 __all__ = [
     "AUTH_REQUIRED",
     "INSTANCE",
+    "OBSERVATION",
     "PARAMS",
     "PREFLIGHT",
     "PRINCIPAL",
@@ -139,6 +141,7 @@ __all__ = [
     "Network",
     "NoBody",
     "NoInstance",
+    "Observation",
     "Peer",
     "PoolExhausted",
     "Principal",
@@ -168,6 +171,7 @@ __all__ = [
     "UpstreamError",
     "UpstreamReset",
     "UpstreamTimeout",
+    "Visit",
     "WeakKey",
     "__version__",
     "check_header",

@@ -13,6 +13,7 @@ from gatewayd.telemetry.metrics import Metrics
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Hashable, Mapping
 
+    from gatewayd.exchange import Exchange
     from gatewayd.process.board import Board
     from gatewayd.process.shared import SharedTable
     from gatewayd.redis.link import Redis
@@ -126,6 +127,7 @@ class Gateway:
         store: The SQL database. A filter that uses it awaits its ``start`` first.
         redis: The connection to Redis, ``None`` where none is configured; ``start`` as well.
         shared: Memory that all workers of the node share; ``None`` where there is one worker.
+        observers: What :meth:`observe` was given.
 
     """
 
@@ -154,6 +156,7 @@ class Gateway:
         self.store = store
         self.redis = redis
         self.shared = kept.shared
+        self.observers: list[Callable[[Exchange], bool]] = []
         self._kept = kept
         self._keys: list[Hashable] = []
 
@@ -169,6 +172,14 @@ class Gateway:
         value = self._kept.acquire(key, make)
         self._keys.append(key)
         return value
+
+    def observe(self, wants: Callable[[Exchange], bool]) -> None:
+        """Ask ``wants`` at the entry of every exchange whether it is to be observed.
+
+        For a filter's constructor. What the filters did is under
+        :data:`gatewayd.observation.OBSERVATION` when the exchange has ended.
+        """
+        self.observers.append(wants)
 
     async def close(self) -> list[Exception]:
         """Give back everything that was kept for this generation; returns what closing raised."""

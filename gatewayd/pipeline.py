@@ -9,13 +9,17 @@ three layers (see :mod:`gatewayd.layers`).
 A chain is closures all the way: ``forward`` of the first filter calls the second, and so on, about
 0.3 us for each level. Filters with equal settings are one object, and routes with the same filters
 share one chain, so ten thousand routes cost no more than their rules.
+
+Each chain has an instrumented variant for the exchanges that somebody observes, see
+:mod:`gatewayd.observation`; it is linked when the first of them comes.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
@@ -30,6 +34,7 @@ from gatewayd.errors import (
 )
 from gatewayd.exchange import PREFLIGHT, ROUTE, SERVICE, Exchange, Response
 from gatewayd.layers import Settings, layers_of, merge
+from gatewayd.observation import OBSERVATION, Observation, observed
 from gatewayd.registry import PluginError
 from gatewayd.telemetry.tracing import get_trace_id
 
@@ -54,6 +59,32 @@ class Step:
     settings: Settings
 
 
+@dataclass(frozen=True)
+class Observed:
+    """The instrumented variant of a chain, linked on first use.
+
+    Attributes:
+        filters: The filters in order.
+        end: What follows the last one.
+        offset: Filters of the exchange before the first one.
+
+    """
+
+    filters: tuple[AnyFilter, ...]
+    end: Forward
+    offset: int
+
+    @cached_property
+    def forward(self) -> Forward:
+        """Runs the filters."""
+        return _link_observed(self.filters, self.end, self.offset)
+
+    @cached_property
+    def preflight(self) -> Forward:
+        """Runs them as far as the one that answers CORS preflights."""
+        return _link_observed(_as_far_as_preflight(self.filters), _refuse_preflight, self.offset)
+
+
 @dataclass(frozen=True, slots=True)
 class Chain:
     """The filters of one route (or those before any route) and the call that runs them.
@@ -62,12 +93,14 @@ class Chain:
         steps: The filters in order.
         forward: Runs them.
         preflight: Runs them as far as the one that answers CORS preflights.
+        observed: The same for exchanges that are observed.
 
     """
 
     steps: tuple[Step, ...]
     forward: Forward
     preflight: Forward
+    observed: Observed = field(repr=False)
 
 
 class Pipeline:
@@ -81,10 +114,13 @@ class Pipeline:
         entry: The chain that every exchange enters; it ends with the filter that provides the
             route, which continues into the chain of that route.
         chains: The chain of each pair of route and service, by their names.
+        run: Runs an exchange, observed where somebody wants that; what it raises is the server's to
+            turn into a response.
 
     """
 
     entry: Chain
+    run: Forward
 
     def __init__(self, config: GatewayConfig, gateway: Gateway) -> None:
         self._config = config
@@ -112,6 +148,8 @@ class Pipeline:
         before, after = classes[:split], classes[split:]
         self._refuse_late_settings({plugin.name for plugin in before})
         self.entry = self._compile(before, end=self._dispatch if after else _end_of_pipeline)
+        # Where nobody asks to observe, it costs nothing to ask nobody.
+        self.run = self._run_observing if self._gateway.observers else self.entry.forward
         if after:
             self._compile_routes(before, after)
 
@@ -196,9 +234,12 @@ class Pipeline:
                 [*before, *map(type, filters)], place, open_end=end is not _end_of_pipeline
             )
             linked = self._linked[key] = Chain(
-                tuple(steps), link(filters, end), _link_preflight(filters)
+                tuple(steps),
+                link(filters, end),
+                link(_as_far_as_preflight(filters), _refuse_preflight),
+                Observed(tuple(filters), end, len(before)),
             )
-        return Chain(tuple(steps), linked.forward, linked.preflight)
+        return Chain(tuple(steps), linked.forward, linked.preflight, linked.observed)
 
     def _instance(self, plugin: type[AnyFilter], settings: Settings) -> AnyFilter:
         key = (plugin.name, settings.identity)
@@ -219,8 +260,18 @@ class Pipeline:
 
     def _dispatch(self, exchange: Exchange) -> Any:
         """Continue into the chain of the route that has been matched."""
-        chain = self.chains[exchange[ROUTE].name, exchange[SERVICE].name]
+        chain: Chain | Observed = self.chains[exchange[ROUTE].name, exchange[SERVICE].name]
+        if OBSERVATION in exchange:
+            chain = cast("Chain", chain).observed
         return (chain.preflight if PREFLIGHT in exchange else chain.forward)(exchange)
+
+    def _run_observing(self, exchange: Exchange) -> Any:
+        """Ask whoever may want to observe the exchange; all of them, as each may count."""
+        wanted = [wants for wants in self._gateway.observers if wants(exchange)]
+        if not wanted:
+            return self.entry.forward(exchange)
+        exchange[OBSERVATION] = Observation()
+        return self.entry.observed.forward(exchange)
 
     @property
     def filters(self) -> list[AnyFilter]:
@@ -253,9 +304,13 @@ class Pipeline:
                 logger.exception("filter %s failed to close", one.name)
 
     async def __call__(self, exchange: Exchange) -> Response:
-        """Run an exchange; whatever happens, a response comes back (unless it is cancelled)."""
+        """Run an exchange; whatever happens, a response comes back (unless it is cancelled).
+
+        One that carries an observation already is observed.
+        """
+        run = self.entry.observed.forward if OBSERVATION in exchange else self.run
         try:
-            return await self.entry.forward(exchange)
+            return await run(exchange)
         except Exception as error:
             return respond_to(error, exchange)
 
@@ -296,10 +351,18 @@ def respond_to(error: Exception, exchange: Exchange) -> Response:
     return problem_response(INTERNAL, exchange.id, get_trace_id(exchange))
 
 
-def _link_preflight(filters: Sequence[AnyFilter]) -> Forward:
-    """Chain filters as far as the one that answers preflights; behind it, and without it, 405."""
+def _link_observed(filters: Sequence[AnyFilter], end: Forward, offset: int) -> Forward:
+    """Chain filters as :func:`link` does, each with what notes its decision and its time."""
+    forward = end
+    for index, one in reversed(tuple(enumerate(filters))):
+        forward = observed(one, offset + index, _catch(forward) if one.catches_errors else forward)
+    return forward
+
+
+def _as_far_as_preflight(filters: Sequence[AnyFilter]) -> Sequence[AnyFilter]:
+    """Return the filters up to the one that answers preflights; behind it, and without it, 405."""
     answering = [i for i, one in enumerate(filters) if one.answers_preflight]
-    return link(filters[: answering[0] + 1] if answering else (), _refuse_preflight)
+    return filters[: answering[0] + 1] if answering else ()
 
 
 async def _refuse_preflight(exchange: Exchange) -> Response:

@@ -28,6 +28,9 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 minute after which most clients have gone."""
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
+Combine: TypeAlias = Literal["sum", "max", "min", "worker"]
+"""What the gauges of several workers make on one page: their sum, their extreme, or one sample for
+each worker, told apart by a label ``worker``."""
 Labels: TypeAlias = tuple[str, ...]
 CellT = TypeVar("CellT", "Cell", "Histogram")
 
@@ -72,6 +75,7 @@ class Family(Generic[CellT]):
         help: What it counts, in which unit.
         kind: Counter, gauge or histogram.
         label_names: Names of the labels.
+        combine: What the values of several workers make; counters and histograms are always summed.
         overflowed: How many label values went under ``other``.
 
     """
@@ -84,11 +88,13 @@ class Family(Generic[CellT]):
         label_names: Labels,
         make: Callable[[], CellT],
         max_cells: int,
+        combine: Combine = "sum",
     ) -> None:
         self.name = name
         self.help = help
         self.kind = kind
         self.label_names = label_names
+        self.combine: Combine = combine
         self.overflowed = 0
         self._make: Callable[[], CellT] = make
         self._max_cells = max_cells
@@ -110,6 +116,10 @@ class Family(Generic[CellT]):
                 values = (OTHER,) * len(values)
             cell = self._cells.setdefault(values, self._make())
         return cell
+
+    def forget(self, *values: str) -> None:
+        """Drop a cell of a gauge that nothing sets any more, such as one of an instance gone."""
+        self._cells.pop(values, None)
 
     def cells(self) -> Mapping[Labels, CellT]:
         """Return the cells by their label values."""
@@ -146,9 +156,13 @@ class Metrics:
         labels: Labels = (),
         *,
         max_cells: int = MAX_CELLS,
+        combine: Combine = "sum",
     ) -> Family[Cell]:
-        """Return the gauge of that name; raises as :meth:`counter` does."""
-        return self._family(Family(name, help, "gauge", labels, Cell, max_cells))
+        """Return the gauge of that name; raises as :meth:`counter` does.
+
+        ``combine`` says what the values of several workers make on one page.
+        """
+        return self._family(Family(name, help, "gauge", labels, Cell, max_cells, combine))
 
     def histogram(
         self,
