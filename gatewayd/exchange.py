@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from gatewayd.body import Body
+    from gatewayd.errors import Reject
     from gatewayd.principal import Principal
     from gatewayd.routing.route import Route
     from gatewayd.services.instance import Instance
@@ -234,10 +235,19 @@ class Exchange(dict[Key[Any], Any]):
         received_at: When the head was complete, in seconds of the gateway's monotonic clock.
         deadline: When the whole exchange must have ended, same clock; ``None`` for never.
         callbacks: What :meth:`on_finish` was given, if anything.
+        response: What is sent to the client; ``None`` until the filters are done, and where the
+            client got none. For callbacks of :meth:`on_finish`.
+        refusal: The refusal that became the response, if one did.
+        sent: Bytes of the response's body that were sent, without framing.
+        attempts: How often it was sent to an instance.
+        upstream_seconds: Time that the last attempt took until its response head.
 
     """
 
-    __slots__ = ("_send_interim", "callbacks", "deadline", "id", "received_at", "request")
+    __slots__ = (
+        "_send_interim", "attempts", "callbacks", "deadline", "id", "received_at", "refusal",
+        "request", "response", "sent", "upstream_seconds",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -251,6 +261,11 @@ class Exchange(dict[Key[Any], Any]):
         self.received_at = received_at
         self.deadline: float | None = None
         self.callbacks: list[Callable[[Exchange, BaseException | None], None]] | None = None
+        self.response: Response | None = None
+        self.refusal: Reject | None = None
+        self.sent = 0
+        self.attempts = 0
+        self.upstream_seconds = 0.0
         self._send_interim = send_interim
 
     if TYPE_CHECKING:  # what a dict does already, with the types that keys have

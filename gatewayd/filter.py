@@ -95,14 +95,25 @@ class Filter(Generic[ConfigT]):
     async def close(self) -> None:
         """Undo :meth:`start`; called once, also after a ``start`` that was followed by failure."""
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
-        """Handle one exchange.
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
+        """Handle one exchange; usually ``async def``.
+
+        A filter that does nothing after the response may as well be a plain function that returns
+        ``forward(exchange)``: one coroutine less for each exchange, which is 0.3 us.
 
         Raises:
             Reject: to refuse it; answered with a problem document.
 
         """
         raise NotImplementedError
+
+    @property
+    def does_nothing(self) -> bool:
+        """Whether, with its settings, it forwards every exchange untouched.
+
+        Such a filter is left out of the chains; it is started and closed all the same.
+        """
+        return False
 
     def __repr__(self) -> str:
         return f"<filter {self.name}>"

@@ -13,7 +13,6 @@ are asked at the entry of every exchange and therefore have to be cheap.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Generator
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -21,7 +20,7 @@ from gatewayd.errors import Reject
 from gatewayd.exchange import Exchange, Key, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Generator
 
     from gatewayd.filter import Filter, Forward
     from gatewayd.timers import Clock
@@ -152,7 +151,7 @@ class Observation:
                 value = error = None
                 try:
                     value = yield suspended
-                except BaseException as thrown:  # noqa: BLE001  # belongs to the filter
+                except BaseException as thrown:  # belongs to the filter
                     error = thrown
                 if self._is_innermost(visit):
                     visit.wait_seconds += self.clock() - since
@@ -221,6 +220,9 @@ def observed(one: AnyFilter, position: int, forward: Forward) -> Forward:
         async def forward_noting(again: Exchange) -> Response:
             return await visit.forward(again, forward)
 
-        return await _Driven(observation, visit, call(exchange, forward_noting))
+        async def run() -> Response:
+            return await call(exchange, forward_noting)  # a call that is no coroutine counts, too
+
+        return await _Driven(observation, visit, run())
 
     return step

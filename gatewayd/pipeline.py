@@ -233,9 +233,10 @@ class Pipeline:
             _check_order(
                 [*before, *map(type, filters)], place, open_end=end is not _end_of_pipeline
             )
+            active = [one for one in filters if not one.does_nothing]
             linked = self._linked[key] = Chain(
                 tuple(steps),
-                link(filters, end),
+                link(active, end),
                 link(_as_far_as_preflight(filters), _refuse_preflight),
                 Observed(tuple(filters), end, len(before)),
             )
@@ -310,9 +311,11 @@ class Pipeline:
         """
         run = self.entry.observed.forward if OBSERVATION in exchange else self.run
         try:
-            return await run(exchange)
+            response = await run(exchange)
         except Exception as error:
-            return respond_to(error, exchange)
+            response = respond_to(error, exchange)
+        exchange.response = response
+        return response
 
 
 def link(filters: Sequence[AnyFilter], end: Forward) -> Forward:
@@ -341,6 +344,7 @@ def respond_to(error: Exception, exchange: Exchange) -> Response:
     """Turn what a filter raised into a response; what is no refusal is our fault, and logged."""
     if isinstance(error, Reject):
         try:
+            exchange.refusal = error
             return problem_response(error, exchange.id, get_trace_id(exchange))
         except (TypeError, ValueError) as unsendable:  # its text or a field, made from bad input
             error = unsendable
@@ -348,6 +352,7 @@ def respond_to(error: Exception, exchange: Exchange) -> Response:
         "exchange %s failed: %s %s", exchange.id, exchange.request.method, exchange.request.path,
         exc_info=error,
     )  # fmt: skip
+    exchange.refusal = INTERNAL
     return problem_response(INTERNAL, exchange.id, get_trace_id(exchange))
 
 

@@ -28,7 +28,7 @@ from gatewayd_filters.balancers.candidates import Candidates, Preferences
 from gatewayd_filters.balancers.strategy import Strategy, identity, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
 
 class BalancerConfig(FilterConfig):
@@ -85,7 +85,7 @@ class BalancerFilter(Filter[BalancerConfig]):
             for kind in kinds
         )
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
 
         Raises:
@@ -101,8 +101,8 @@ class BalancerFilter(Filter[BalancerConfig]):
             instance = candidates.pick(service, exchange)
         exchange[INSTANCE] = instance
         if self._tells:
-            return await self._tell(candidates.balancer, instance, exchange, forward)
-        return await forward(exchange)
+            return self._tell(candidates.balancer, instance, exchange, forward)
+        return forward(exchange)
 
     async def _tell(
         self, balancer: Balancer, instance: Instance, exchange: Exchange, forward: Forward

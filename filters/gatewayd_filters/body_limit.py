@@ -13,6 +13,8 @@ from pydantic import ByteSize, Field
 from gatewayd import Body, Filter, FilterConfig, Reject
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gatewayd import Exchange, Forward, Gateway, Response
 
 
@@ -65,7 +67,7 @@ class BodyLimit(Filter[BodyLimitConfig]):
         super().__init__(config, gateway)
         self._allowed = int(config.max_bytes)
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
 
         Raises:
@@ -82,7 +84,7 @@ class BodyLimit(Filter[BodyLimitConfig]):
             exchange.request.body = _CountedBody(body, self._allowed)
         if declared > self._allowed:
             raise _too_large()
-        return await forward(exchange)
+        return forward(exchange)
 
 
 def _too_large() -> Reject:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gatewayd import Filter, FilterConfig, Network, Reject
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Iterable
 
     from gatewayd import Exchange, Forward, Gateway, Response
 
@@ -63,7 +63,12 @@ class IpFilter(Filter[IpFilterConfig]):
         self._deny = _Networks(config.deny)
         self._may_pass = lru_cache(_REMEMBERED)(self._decide)
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    @property
+    def does_nothing(self) -> bool:
+        """Without networks everybody passes."""
+        return self._everybody
+
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
 
         Raises:
@@ -71,7 +76,7 @@ class IpFilter(Filter[IpFilterConfig]):
 
         """
         if self._everybody or self._may_pass(exchange.request.peer.address):
-            return await forward(exchange)
+            return forward(exchange)
         raise Reject(403, "ip_denied", "Requests from this address are not allowed.")
 
     def _decide(self, text: str) -> bool:

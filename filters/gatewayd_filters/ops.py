@@ -62,7 +62,7 @@ class Ops(Filter[OpsConfig]):
         self._expires_at = 0.0
         self._down: set[str] = set()
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
 
         Raises:
@@ -71,12 +71,12 @@ class Ops(Filter[OpsConfig]):
         """
         probe = self._probes.get(exchange.request.path)
         if probe is None:
-            return await forward(exchange)
+            return forward(exchange)
         if exchange.request.method not in ("GET", "HEAD"):
             raise Reject(
                 405, "method_not_allowed", "Probes use GET or HEAD.", [("Allow", "GET, HEAD")]
             )
-        return await probe()
+        return probe()
 
     async def close(self) -> None:
         """Stop checks that still run."""

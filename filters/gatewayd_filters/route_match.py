@@ -17,6 +17,8 @@ from gatewayd import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gatewayd import Exchange, Forward, Gateway, Request
 
 
@@ -40,7 +42,7 @@ class RouteMatch(Filter[RouteMatchConfig]):
         self._routes = gateway.routes
         self._services = gateway.services
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
 
         Raises:
@@ -64,11 +66,15 @@ class RouteMatch(Filter[RouteMatchConfig]):
             exchange[PARAMS] = params
         if route.redirect is not None:
             location = route.redirect_location(request.path, params, request.query)
-            return Response(route.redirect.status, Headers.of([("Location", location)]))
+            return _redirect(route.redirect.status, location)
         if route.timeout is not None:
             exchange.deadline = exchange.received_at + route.timeout
         exchange[SERVICE] = self._services[route.pick_service()]
-        return await forward(exchange)
+        return forward(exchange)
+
+
+async def _redirect(status: int, location: str) -> Response:
+    return Response(status, Headers.of([("Location", location)]))
 
 
 def _preflight_method(request: Request) -> str | None:

@@ -34,7 +34,7 @@ from gatewayd import (
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gatewayd import Gateway, Instance, Peer, Request
+    from gatewayd import Gateway, Instance, Peer, Request, Trace
 
 _X_FORWARDED = frozenset({
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip",
@@ -100,6 +100,7 @@ class Upstream(Filter[UpstreamConfig]):
             expect=config.expect_timeout,
         )
         self._upgrades = frozenset(name.lower() for name in config.upgrades)
+        self._clock = gateway.clock
         self._own_host = config.host == "instance"
         # The same for all requests of a client to a host; bounded.
         self._lines = lru_cache(maxsize=4096)(self._write_lines)
@@ -114,12 +115,12 @@ class Upstream(Filter[UpstreamConfig]):
         if config.deadline_header is not None:
             self._replaced |= {config.deadline_header.lower().encode("ascii")}
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:  # noqa: ARG002
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:  # noqa: ARG002
         """Send the request; there is nothing to forward to."""
         instance = exchange[INSTANCE]
         request = exchange.request
         if request.method == "OPTIONS" and not _goes_further(request):
-            return Response(204)
+            return _empty()
         path = request.path
         route = exchange[ROUTE]
         host = instance.authority if self._own_host else None
@@ -129,7 +130,18 @@ class Upstream(Filter[UpstreamConfig]):
         headers, lines = self._fields(request, instance, host)
         trace = exchange.get(TRACE)
         if trace is None or not trace.sampled:
-            return await self._send(exchange, instance, path, headers, lines)
+            return self._send(exchange, instance, path, headers, lines)
+        return self._traced(exchange, instance, path, headers, lines, trace)
+
+    async def _traced(
+        self,
+        exchange: Exchange,
+        instance: Instance,
+        path: str,
+        headers: Headers,
+        lines: bytes,
+        trace: Trace,
+    ) -> Response:
         with trace.attempt(instance) as attempt:
             headers = headers.copy()  # two attempts may run side by side
             headers.set("traceparent", attempt.traceparent.decode("ascii"))
@@ -137,7 +149,17 @@ class Upstream(Filter[UpstreamConfig]):
             attempt.status = response.status
             return response
 
-    def _send(
+    async def _send(
+        self, exchange: Exchange, instance: Instance, path: str, headers: Headers, lines: bytes
+    ) -> Response:
+        exchange.attempts += 1
+        started = self._clock()
+        try:
+            return await self._coming(exchange, instance, path, headers, lines)
+        finally:
+            exchange.upstream_seconds = self._clock() - started
+
+    def _coming(
         self, exchange: Exchange, instance: Instance, path: str, headers: Headers, lines: bytes
     ) -> Awaitable[Response]:
         request = exchange.request
@@ -219,6 +241,10 @@ class Upstream(Filter[UpstreamConfig]):
             hop = f"{version[0]}.{version[1]} {self.config.via}"
             lines += f"Via: {_append(told.get(b'via'), hop)}\r\n"
         return lines.encode("latin-1")
+
+
+async def _empty() -> Response:
+    return Response(204)
 
 
 def _goes_further(request: Request) -> bool:

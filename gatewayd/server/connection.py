@@ -214,17 +214,18 @@ class ClientConnection(RequestHandler):
         self._keep_open = self._reader.keep_alive
         try:
             if server.in_flight > generation.entry.limits.max_in_flight:
-                response = problem_response(_OVERLOADED, exchange.id)
+                response = respond_to(_OVERLOADED, exchange)
             else:
                 try:  # Pipeline.__call__, inlined: one coroutine less is 0.6 us
                     response = await generation.pipeline.run(exchange)
                 except Exception as raised:
                     response = respond_to(raised, exchange)
+            exchange.response = response
             if response.tunnel is not None:
                 await self._run_tunnel(exchange.request, response)
             else:
                 try:
-                    waits = self._send(exchange.request, response)
+                    waits = self._send(exchange, response)
                 except Exception as unsendable:
                     waits = await self._send_instead(exchange, response, unsendable)
                 if waits is not None:
@@ -252,8 +253,9 @@ class ClientConnection(RequestHandler):
         self._keep_open = False
         self._write(encode_head(response, LENGTH, len(body), _CONNECTION_CLOSE) + body)
 
-    def _send(self, request: Request, response: Response) -> Awaitable[None] | None:
+    def _send(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
         """Send a response; return what to wait for where it does not fit in one write."""
+        request = exchange.request
         body = response.body
         framing, length = frame(response, request.method, request.version)
         if framing == CLOSE or self._close or self._reader.state != WAIT:
@@ -267,8 +269,12 @@ class ClientConnection(RequestHandler):
         head = encode_head(response, framing, length, connection)
         self._head_sent = True
         if type(body) is not bytes:
-            return self._send_stream(head, cast("Body", body), framing)
-        self._write(head if framing == NONE else head + body)
+            return self._send_stream(exchange, head, cast("Body", body), framing)
+        if framing == NONE:
+            self._write(head)
+        else:
+            self._write(head + body)
+            exchange.sent = len(body)
         return self._drain() if self._paused else None
 
     async def _send_instead(
@@ -278,14 +284,15 @@ class ClientConnection(RequestHandler):
         if self._head_sent:
             raise error
         await response.discard()
-        return self._send(exchange.request, respond_to(error, exchange))
+        exchange.response = respond_to(error, exchange)
+        return self._send(exchange, exchange.response)
 
-    async def _send_stream(self, head: bytes, body: Body, framing: str) -> None:
+    async def _send_stream(self, exchange: Exchange, head: bytes, body: Body, framing: str) -> None:
         try:
             if framing == NONE:
                 self._write(head)
             else:
-                await self._copy_body(head, body, framing)
+                await self._copy_body(exchange, head, body, framing)
         except BaseException:
             # Part of the response is out: only the end of the connection can tell that it is
             # incomplete (RFC 9112 section 8).
@@ -294,7 +301,7 @@ class ClientConnection(RequestHandler):
         finally:
             await body.aclose()
 
-    async def _copy_body(self, head: bytes, body: Body, framing: str) -> None:
+    async def _copy_body(self, exchange: Exchange, head: bytes, body: Body, framing: str) -> None:
         """Write the body's pieces, the first one together with the head if it is there."""
         left = body.length
         if not (isinstance(body, StreamBody) and body.ready):
@@ -306,6 +313,7 @@ class ClientConnection(RequestHandler):
                 if left < 0:
                     raise ConnectionError("the response's body is longer than declared")
             self._write(head + (encode_chunk(piece) if framing == CHUNKED_BODY else piece))
+            exchange.sent += len(piece)
             head = b""
             if self._paused:
                 await self._drain()

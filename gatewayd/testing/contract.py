@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from gatewayd.filter import Forward
     from gatewayd.gateway import Gateway
 
 
@@ -176,7 +177,7 @@ async def keeps_exchanges_apart(subject: Subject) -> None:
         attributes = set(vars(one))
         exchanges = [subject.exchange() for _ in range(_TOGETHER)]
         results = await asyncio.gather(
-            *(one(exchange, forward) for exchange in exchanges), return_exceptions=True
+            *(_call(one, exchange, forward) for exchange in exchanges), return_exceptions=True
         )
         added = set(vars(one)) - attributes
     subject.require(not added, f"keeps state of exchanges in {sorted(added)}")
@@ -200,7 +201,7 @@ async def passes_cancellation(subject: Subject) -> None:
         return await never
 
     async with subject.running() as one:
-        call = asyncio.ensure_future(one(subject.exchange(), forward))
+        call = asyncio.ensure_future(_call(one, subject.exchange(), forward))
         arrival = asyncio.ensure_future(entered.wait())
         await asyncio.wait([call, arrival], return_when=asyncio.FIRST_COMPLETED)
         arrival.cancel()
@@ -211,6 +212,10 @@ async def passes_cancellation(subject: Subject) -> None:
             subject.require(call.cancelled(), "swallows the cancellation of an exchange")
         elif not call.cancelled():
             call.exception()  # it answered or refused by itself
+
+
+async def _call(one: Filter[Any], exchange: Exchange, forward: Forward) -> Response:
+    return await one(exchange, forward)  # which may raise before there is anything to await
 
 
 async def passes_refusals(subject: Subject) -> None:

@@ -23,7 +23,7 @@ from gatewayd_filters.auth.methods import Methods
 from gatewayd_filters.auth.refusals import Challenges, Refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gatewayd import AuthMethod, Exchange, Forward, Gateway, Principal, Response
 
@@ -70,7 +70,7 @@ class Auth(Filter[AuthConfig]):
         """Start the methods; they are closed with the generation, as other routes share them."""
         await self._shared.start()
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
 
         Raises:
@@ -95,15 +95,31 @@ class Auth(Filter[AuthConfig]):
             exchange[AUTH_REQUIRED] = self._required
         if method is None or credential is None:
             if self._required is False or PREFLIGHT in exchange:
-                return await forward(exchange)
+                return forward(exchange)
             raise self._refusals.missing(self._challenges)
         principal = None if ambiguous else method.remembered(credential)
         if principal is None:
-            principal = await self._verify(method, credential, exchange, ambiguous=ambiguous)
+            return self._verify_first(method, credential, exchange, forward, ambiguous=ambiguous)
+        self._accept(method, principal, exchange)
+        return forward(exchange)
+
+    def _accept(self, method: AuthMethod[Any], principal: Principal, exchange: Exchange) -> None:
         self._accepted[method].value += 1
         exchange[PRINCIPAL] = principal
         if self._forwards:
             exchange.request.headers.extend_with(principal.forward_headers)
+
+    async def _verify_first(
+        self,
+        method: AuthMethod[Any],
+        credential: bytes,
+        exchange: Exchange,
+        forward: Forward,
+        *,
+        ambiguous: bool,
+    ) -> Response:
+        principal = await self._verify(method, credential, exchange, ambiguous=ambiguous)
+        self._accept(method, principal, exchange)
         return await forward(exchange)
 
     async def _verify(

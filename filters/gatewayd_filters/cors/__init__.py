@@ -89,6 +89,11 @@ class Cors(Filter[CorsConfig]):
             ("Access-Control-Max-Age", str(config.max_age)),
         )
 
+    @property
+    def does_nothing(self) -> bool:
+        """Without origins it only refuses preflights, which have a chain of their own."""
+        return not self._active
+
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`.
 

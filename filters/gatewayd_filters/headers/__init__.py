@@ -101,6 +101,11 @@ class HeaderRules(Filter[HeadersConfig]):
         self._request = _Rules(config.request)
         self._response = _Rules(config.response)
 
+    @property
+    def does_nothing(self) -> bool:
+        """Without rules."""
+        return not (self._request.present or self._response.present)
+
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`."""
         if self._request.present:

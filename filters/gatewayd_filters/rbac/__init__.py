@@ -10,7 +10,7 @@ from gatewayd_filters.rbac.requirement import Decision, Requirement
 from gatewayd_filters.rbac.roles import Roles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from gatewayd import Exchange, Forward, Gateway, Principal, Response
 
@@ -57,7 +57,7 @@ class Rbac(Filter[RbacConfig]):
         self._allowed = decisions.labels("allowed")
         self._denied = decisions.labels("denied" if self._enforce else "shadow_denied")
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
 
         Raises:
@@ -67,12 +67,12 @@ class Rbac(Filter[RbacConfig]):
         decision = self.decide(exchange.get(PRINCIPAL), exchange.get(AUTH_REQUIRED))
         if decision.allowed:
             self._allowed.value += 1
-            return await forward(exchange)
+            return forward(exchange)
         self._denied.value += 1
         self._record(exchange, decision)
         if self._enforce:
             raise Reject(403, "access_denied", "The caller may not use this route.")
-        return await forward(exchange)
+        return forward(exchange)
 
     def decide(self, principal: Principal | None, auth_required: bool | None) -> Decision:
         """Return the decision about a caller.
