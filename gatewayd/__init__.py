@@ -5,6 +5,7 @@ Read :mod:`gatewayd.filter`, :mod:`gatewayd.exchange` and :mod:`gatewayd.pipelin
 """
 
 from gatewayd._version import __version__
+from gatewayd.admin.operations import AdminOperations
 from gatewayd.audit import Audit, AuditEvent
 from gatewayd.authentication import AuthMethod, AuthUnavailable, InvalidCredential
 from gatewayd.body import Body, IterBody, NoBody
@@ -51,13 +52,14 @@ from gatewayd.exchange import (
     Response,
 )
 from gatewayd.filter import Filter, FilterConfig, Forward
-from gatewayd.gateway import Gateway, Readiness
+from gatewayd.gateway import Gateway
 from gatewayd.headers import Headers
 from gatewayd.observation import OBSERVATION, Observation, Visit
 from gatewayd.pepper import check_pepper, is_embedded, read_pepper
 from gatewayd.principal import Principal
 from gatewayd.process.mutex import LockStuck, Mutex
 from gatewayd.process.shared import SharedPlace, SharedTable
+from gatewayd.readiness import Readiness
 from gatewayd.redis.link import Redis, RedisUnavailable
 from gatewayd.resilience.backoff import Backoff
 from gatewayd.resilience.breaker import Breaker, BreakerChange, BreakerListener
@@ -75,7 +77,8 @@ from gatewayd.signed_header import check_header, sign_header
 from gatewayd.store.errors import StoreError, StoreUnavailable
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition
 from gatewayd.store.store import Store
-from gatewayd.telemetry.metrics import Cell, Family, Histogram, Metrics
+from gatewayd.telemetry.lines import LineWriter, Timestamps
+from gatewayd.telemetry.metrics import SECONDS, Cell, Family, Histogram, Metrics
 from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
 from gatewayd.telemetry.trace_context import new_ids as new_trace_ids
 from gatewayd.telemetry.tracing import TRACE, Attempt, Trace, get_span_id, get_trace_id
@@ -89,10 +92,12 @@ __all__ = [
     "PREFLIGHT",
     "PRINCIPAL",
     "ROUTE",
+    "SECONDS",
     "SERVICE",
     "TRACE",
     "TRIED",
     "TRY_TIMEOUT",
+    "AdminOperations",
     "ApiKeyRecord",
     "Attempt",
     "Audit",
@@ -134,6 +139,7 @@ __all__ = [
     "InvalidCredential",
     "IterBody",
     "Key",
+    "LineWriter",
     "LockStuck",
     "Match",
     "Metrics",
@@ -166,6 +172,7 @@ __all__ = [
     "StoreUnavailable",
     "StrategyConfig",
     "Timeouts",
+    "Timestamps",
     "Trace",
     "TraceContext",
     "UpstreamError",

@@ -6,16 +6,20 @@ import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from gatewayd.admin.operations import AdminOperations
 from gatewayd.audit import Audit
 from gatewayd.events import Events
+from gatewayd.explain.record import Records
 from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Hashable, Mapping
+    from collections.abc import Callable, Hashable, Mapping
 
     from gatewayd.exchange import Exchange
+    from gatewayd.observation import Observation
     from gatewayd.process.board import Board
     from gatewayd.process.shared import SharedTable
+    from gatewayd.readiness import Readiness
     from gatewayd.redis.link import Redis
     from gatewayd.registry import Plugins
     from gatewayd.routing.table import RouteTable
@@ -25,35 +29,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 logger = logging.getLogger("gatewayd")
-
-
-class Readiness:
-    """Whether this worker should get traffic, and what one generation depends on for it.
-
-    Attributes:
-        draining: Set when the worker stops; it is not ready from then on.
-
-    """
-
-    def __init__(self) -> None:
-        self.draining = False
-        self._checks: dict[str, tuple[Callable[[], Awaitable[None]], bool]] = {}
-
-    def add(self, name: str, check: Callable[[], Awaitable[None]], *, gates: bool = True) -> None:
-        """Register a dependency.
-
-        Args:
-            name: Its name, such as ``redis``.
-            check: Raises if the dependency does not work; bounded in time by whoever calls it.
-            gates: Whether its failure makes the worker not ready.
-
-        """
-        self._checks[name] = (check, gates)
-
-    @property
-    def checks(self) -> Mapping[str, tuple[Callable[[], Awaitable[None]], bool]]:
-        """The registered dependencies: check, and whether it gates readiness."""
-        return self._checks
 
 
 class _Kept(Generic[T]):
@@ -79,6 +54,7 @@ class KeptState:
         board, shared: The same.
         events: Who wants to know of what changes in such state.
         metrics: What this worker counts.
+        explanations: Records of exchanges that were explained.
 
     """
 
@@ -87,6 +63,7 @@ class KeptState:
         self.shared = shared
         self.events = Events()
         self.metrics = Metrics()
+        self.explanations = Records()
         self._kept: dict[Hashable, _Kept[Any]] = {}
 
     def acquire(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -121,6 +98,7 @@ class Gateway:
         services: The services, by name.
         plugins: The installed plugins.
         readiness: Where a filter registers what it depends on.
+        admin: Where a filter offers operations to operators.
         events: Where a filter hears of changes of state, and tells of its own.
         metrics: Where a filter counts.
         audit: Where a filter tells of what has to be accounted for.
@@ -128,6 +106,7 @@ class Gateway:
         redis: The connection to Redis, ``None`` where none is configured; ``start`` as well.
         shared: Memory that all workers of the node share; ``None`` where there is one worker.
         observers: What :meth:`observe` was given.
+        record_of: Makes the record of an exchange; set by the generation.
 
     """
 
@@ -150,13 +129,15 @@ class Gateway:
         self.services = services
         self.plugins = plugins
         self.readiness = readiness
+        self.admin = AdminOperations()
         self.events = kept.events
         self.metrics = kept.metrics
         self.audit = audit or Audit()
         self.store = store
         self.redis = redis
         self.shared = kept.shared
-        self.observers: list[Callable[[Exchange], bool]] = []
+        self.observers: list[Callable[[Exchange], Observation | None]] = []
+        self.record_of: Callable[[Exchange], dict[str, Any]] = lambda _: {}
         self._kept = kept
         self._keys: list[Hashable] = []
 
@@ -173,13 +154,20 @@ class Gateway:
         self._keys.append(key)
         return value
 
-    def observe(self, wants: Callable[[Exchange], bool]) -> None:
-        """Ask ``wants`` at the entry of every exchange whether it is to be observed.
+    def observe(self, wants: Callable[[Exchange], Observation | None]) -> None:
+        """Ask ``wants`` at the entry of every exchange for an observation to make.
 
-        For a filter's constructor. What the filters did is under
-        :data:`gatewayd.observation.OBSERVATION` when the exchange has ended.
+        For a filter's constructor. The first one that is given is made, a detailed one before
+        others. What the filters did is under :data:`gatewayd.observation.OBSERVATION` when the
+        exchange has ended.
         """
         self.observers.append(wants)
+
+    def explain(self, exchange: Exchange) -> dict[str, Any]:
+        """Return the record of an exchange, as far as it has come; it is kept for a while."""
+        record = self.record_of(exchange)
+        self._kept.explanations.add(record)
+        return record
 
     async def close(self) -> list[Exception]:
         """Give back everything that was kept for this generation; returns what closing raised."""

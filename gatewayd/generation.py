@@ -11,13 +11,16 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from gatewayd.audit import Audit
 from gatewayd.config.load import issues_from_validation_error, locate
 from gatewayd.errors import ConfigError, ConfigIssue, GatewayError
-from gatewayd.gateway import Gateway, KeptState, Readiness
+from gatewayd.explain.record import explain_exchange
+from gatewayd.gateway import Gateway, KeptState
 from gatewayd.pipeline import Pipeline
+from gatewayd.readiness import Readiness
 from gatewayd.redis.link import Redis
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
+    from gatewayd.admin.settings import AdminConfig
     from gatewayd.config.load import LoadedConfig
     from gatewayd.layers import Settings
     from gatewayd.process.board import Board
@@ -43,6 +47,7 @@ _numbers = itertools.count(1)
 
 # Settings of the listening sockets, which live as long as the process.
 _NEEDS_RESTART = ("host", "port", "workers", "backlog")
+_ADMIN_NEEDS_RESTART = ("listen", "tls")
 
 
 class Generation:
@@ -81,13 +86,14 @@ class Generation:
                 services=self.services,
                 plugins=plugins,
                 kept=kept,
-                readiness=Readiness(),
+                readiness=Readiness(sweeper.clock),
             )
+            self.gateway.record_of = partial(explain_exchange, self)
             self._connect()
             self.pipeline = Pipeline(loaded.config, self.gateway)
         except ConfigError as error:
             raise ConfigError(locate(error.issues, loaded)) from error
-        self._kept = kept
+        self.kept = kept
         self._sweeper = sweeper
 
     def _connect(self) -> None:
@@ -115,7 +121,7 @@ class Generation:
         config = self.loaded.config
         try:
             self.services.update(
-                build_services(config.services, self.gateway, self._kept, self._sweeper)
+                build_services(config.services, self.gateway, self.kept, self._sweeper)
             )
             self.pipeline.compile(self._explain)
         except ConfigError as error:
@@ -155,6 +161,7 @@ class Generation:
 
         Safe to call twice.
         """
+        await self.gateway.readiness.close()
         await self.pipeline.close()
         for failure in await self.gateway.close():
             logger.error("generation %d: closing failed", self.number, exc_info=failure)
@@ -187,6 +194,7 @@ class Generations:
     Attributes:
         current: The generation that new exchanges run in; set by the first :meth:`adopt`.
         draining: Whether the worker is going to stop; it takes no new configuration then.
+        kept: State that outlives generations.
 
     """
 
@@ -200,9 +208,10 @@ class Generations:
         shared: SharedTable | None = None,
     ) -> None:
         self.draining = False
+        self._out_of_service = False
         self._plugins = plugins
         self._sweeper = sweeper
-        self._kept = KeptState(board, shared)
+        self.kept = KeptState(board, shared)
         self._running: Generation | None = None  # the same, before there is one as well
         self._retiring: dict[asyncio.Task[None], Generation] = {}
         self._reloading = asyncio.Lock()
@@ -223,7 +232,7 @@ class Generations:
             # In a thread, because the rules of ten thousand routes take most of a second. The
             # constructor touches nothing of the loop.
             fresh = await asyncio.to_thread(
-                Generation, loaded, self._plugins, self._kept, self._sweeper
+                Generation, loaded, self._plugins, self.kept, self._sweeper
             )
             try:
                 fresh.compile()
@@ -232,6 +241,7 @@ class Generations:
             except BaseException:
                 await fresh.close()
                 raise
+            fresh.gateway.readiness.draining = self._out_of_service
             self.current = self._running = fresh
             if old is not None:
                 task = asyncio.create_task(old.retire(), name=f"retire generation {old.number}")
@@ -242,6 +252,16 @@ class Generations:
     def _refuse_if_draining(self) -> None:
         if self.draining:
             raise GatewayError("the worker is stopping")
+
+    @property
+    def retiring(self) -> int:
+        """How many generations wait for the end of their exchanges."""
+        return len(self._retiring)
+
+    def set_out_of_service(self, wanted: bool) -> None:
+        """Take the worker out of service or put it back, also for generations to come."""
+        self._out_of_service = wanted
+        self.current.gateway.readiness.draining = wanted or self.draining
 
     def start_draining(self) -> None:
         """Tell whoever asks that this worker should get no more traffic."""
@@ -275,6 +295,7 @@ def _check_reloadable(running: LoadedConfig, loaded: LoadedConfig) -> None:
         for key in _NEEDS_RESTART
         if getattr(before, key) != getattr(after, key)
     ]
+    issues += _admin_issues(running.config.admin, loaded.config.admin)
     if (before.tls is None) != (after.tls is None):
         issues.append(
             ConfigIssue(
@@ -283,3 +304,14 @@ def _check_reloadable(running: LoadedConfig, loaded: LoadedConfig) -> None:
         )
     if issues:
         raise ConfigError(locate(issues, loaded))
+
+
+def _admin_issues(before: AdminConfig | None, after: AdminConfig | None) -> list[ConfigIssue]:
+    if (before is None) != (after is None):
+        message = "cannot be added or taken away by a reload, restart gatewayd"
+        return [ConfigIssue(message, key="admin")]
+    return [
+        ConfigIssue("cannot be changed by a reload, restart gatewayd", key=f"admin.{key}")
+        for key in _ADMIN_NEEDS_RESTART
+        if getattr(before, key, None) != getattr(after, key, None)
+    ]

@@ -17,15 +17,16 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gatewayd.errors import Reject
-from gatewayd.exchange import Exchange, Key, Response
+from gatewayd.exchange import INSTANCE, Exchange, Key, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
     from gatewayd.filter import Filter, Forward
     from gatewayd.timers import Clock
 
     AnyFilter = Filter[Any]
+    Lines: TypeAlias = Sequence[tuple[bytes, bytes]]
 
 Decision: TypeAlias = Literal["running", "forwarded", "answered", "refused", "failed", "cancelled"]
 
@@ -51,12 +52,18 @@ class Visit:
             or ``cancelled``.
         status: Status of its response or refusal, if there is one.
         code: Code of the refusal that left it, its own or a later filter's.
+        reason: What its own refusal, or the error, says.
+        instance: URL of the instance that was chosen when it was left; of detailed observations, as
+            what follows.
+        request_changes, response_changes: Names of header fields that it added (``+``), removed
+            (``-``) or changed (``~``).
 
     """
 
     __slots__ = (
-        "_from_behind", "code", "decision", "entered_at", "filter", "forwards", "left_at",
-        "longest_step", "loop_seconds", "position", "status", "wait_seconds",
+        "_from_behind", "_lines", "code", "decision", "entered_at", "filter", "forwards",
+        "instance", "left_at", "longest_step", "loop_seconds", "position", "reason",
+        "request_changes", "response_changes", "status", "wait_seconds",
     )  # fmt: skip
 
     def __init__(self, filter: AnyFilter, position: int, entered_at: float) -> None:  # noqa: A002
@@ -71,6 +78,11 @@ class Visit:
         self.decision: Decision = "running"
         self.status: int | None = None
         self.code: str | None = None
+        self.reason = ""
+        self.instance = ""
+        self.request_changes: list[str] = []
+        self.response_changes: list[str] = []
+        self._lines: Lines | None = None
         self._from_behind: BaseException | None = None
 
     def returned(self, response: Response) -> None:
@@ -88,15 +100,33 @@ class Visit:
             self.decision = "forwarded"
         else:
             self.decision = "refused" if isinstance(error, Reject) else "failed"
+            self.reason = error.detail if isinstance(error, Reject) else repr(error)
 
     async def forward(self, exchange: Exchange, forward: Forward) -> Response:
         """Run the filters behind it."""
         self.forwards += 1
+        detailed = self._lines is not None
+        if detailed:
+            self.request_changes = _changes(self._lines or (), exchange.request.headers.raw)
         try:
-            return await forward(exchange)
+            response = await forward(exchange)
         except BaseException as error:
             self._from_behind = error
             raise
+        if detailed:
+            self._lines = tuple(response.headers.raw)
+        return response
+
+    def begin_details(self, exchange: Exchange) -> None:
+        """Remember the header fields that it finds."""
+        self._lines = tuple(exchange.request.headers.raw)
+
+    def end_details(self, exchange: Exchange, response: Response | None) -> None:
+        """Note what it has changed, and which instance was chosen."""
+        if INSTANCE in exchange:
+            self.instance = exchange[INSTANCE].url
+        if response is not None and self.forwards:
+            self.response_changes = _changes(self._lines or (), response.headers.raw)
 
     def __repr__(self) -> str:
         return f"<visit of {self.filter.name}: {self.decision}>"
@@ -107,6 +137,7 @@ class Observation:
 
     Args:
         clock: Returns seconds; fine enough for microseconds, unlike the gateway's.
+        detailed: Whether header fields and instances are noted as well.
 
     Attributes:
         visits: The filters in the order in which they were entered.
@@ -114,10 +145,11 @@ class Observation:
 
     """
 
-    __slots__ = ("_nested", "_open", "clock", "unrecorded", "visits")
+    __slots__ = ("_nested", "_open", "clock", "detailed", "unrecorded", "visits")
 
-    def __init__(self, clock: Clock = perf_counter) -> None:
+    def __init__(self, clock: Clock = perf_counter, *, detailed: bool = False) -> None:
         self.clock = clock
+        self.detailed = detailed
         self.visits: list[Visit] = []
         self.unrecorded = 0
         self._nested = 0.0  # loop time of the filters inside the step that runs now
@@ -189,6 +221,22 @@ class Observation:
         return f"<observation of {len(self.visits)} visits>"
 
 
+def _changes(before: Lines, after: Lines) -> list[str]:
+    """Return the names of fields that differ, each with a sign for how."""
+    old, new = _by_name(before), _by_name(after)
+    added = [f"+{name}" for name in new if name not in old]
+    removed = [f"-{name}" for name in old if name not in new]
+    changed = [f"~{name}" for name in new if name in old and old[name] != new[name]]
+    return added + removed + changed
+
+
+def _by_name(lines: Lines) -> dict[str, list[bytes]]:
+    named: dict[str, list[bytes]] = {}
+    for name, value in lines:
+        named.setdefault(name.decode("latin-1").lower(), []).append(value)
+    return named
+
+
 OBSERVATION: Key[Observation] = Key("observation")
 """The observation of this exchange; absent unless somebody wants one."""
 
@@ -221,7 +269,15 @@ def observed(one: AnyFilter, position: int, forward: Forward) -> Forward:
             return await visit.forward(again, forward)
 
         async def run() -> Response:
-            return await call(exchange, forward_noting)  # a call that is no coroutine counts, too
+            if not observation.detailed:
+                return await call(exchange, forward_noting)  # one that is no coroutine counts, too
+            visit.begin_details(exchange)
+            response = None
+            try:
+                response = await call(exchange, forward_noting)
+                return response
+            finally:
+                visit.end_details(exchange, response)
 
         return await _Driven(observation, visit, run())
 

@@ -268,10 +268,14 @@ class Pipeline:
 
     def _run_observing(self, exchange: Exchange) -> Any:
         """Ask whoever may want to observe the exchange; all of them, as each may count."""
-        wanted = [wants for wants in self._gateway.observers if wants(exchange)]
-        if not wanted:
+        chosen: Observation | None = None
+        for wants in self._gateway.observers:
+            offered = wants(exchange)
+            if offered is not None and (chosen is None or offered.detailed):
+                chosen = offered
+        if chosen is None:
             return self.entry.forward(exchange)
-        exchange[OBSERVATION] = Observation()
+        exchange[OBSERVATION] = chosen
         return self.entry.observed.forward(exchange)
 
     @property

@@ -35,6 +35,8 @@ app.command(_crypto)
 app.command(_rbac)
 _keys = App(name="keys", help="Make and manage API keys.")
 app.command(_keys)
+_explain = App(name="explain", help="Explain single exchanges of a running gateway.")
+app.command(_explain)
 
 app.command(
     "gatewayd.cli.serve:serve",
@@ -179,6 +181,56 @@ _rbac.command(
     help="""Tell who may send a request, and which rule says so.
 
     Nothing is sent. The exit status is 1 where the caller is refused.
+    """,
+)
+app.command(
+    "gatewayd.cli.status:status",
+    name="status",
+    help="Show the state of a running gateway: its workers, and the instances of its services.",
+)
+app.command(
+    "gatewayd.cli.top:top",
+    name="top",
+    help="Show what routes and services of a running gateway have to do, and keep showing it.",
+)
+app.command(
+    "gatewayd.cli.reload:reload",
+    name="reload",
+    help="Have a running gateway load its configuration again; the exit status is 1 if it refuses.",
+)
+app.command(
+    "gatewayd.cli.drain:drain",
+    name="drain",
+    help="""Take a running gateway out of service, or put it back.
+
+    `/ready` says 503 then, and idle connections are closed. What comes all the same is served.
+    """,
+)
+app.command(
+    "gatewayd.cli.log_level:log_level",
+    name="log-level",
+    help="Change the level of a logger of a running gateway, until the next reload.",
+)
+_explain.command(
+    "gatewayd.cli.explain_request:explain_request",
+    name="request",
+    help="""Send a request through a running gateway, and tell what became of it.
+
+    It is counted, limited and sent to an instance as any other. Where nothing is to be sent, use
+    `gatewayd routes explain`.
+    """,
+)
+_explain.command(
+    "gatewayd.cli.explain_request:explain_show",
+    name="show",
+    help="Show the record of an exchange that was explained a while ago, by its request id.",
+)
+_explain.command(
+    "gatewayd.cli.explain_header:explain_header",
+    name="header",
+    help="""Print a header field that has an exchange explained in its response.
+
+    It is signed with `filters.explain.key`, and counts for a short while only.
     """,
 )
 app.command(

@@ -10,8 +10,6 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from gatewayd.config.load import LoadedConfig
-    from gatewayd.config.places import KeyPath
     from gatewayd.errors import ConfigIssue
 
 
@@ -59,9 +57,3 @@ def print_markdown(text: str) -> None:
 def issue_json(issue: ConfigIssue) -> dict[str, str | int]:
     """Return an issue for :func:`print_json`."""
     return {name: getattr(issue, name) for name in ("file", "line", "key", "message", "hint")}
-
-
-def place(loaded: LoadedConfig, path: KeyPath) -> str:
-    """Return where a key stands, as ``file:line``; empty for what stands nowhere."""
-    file, line = loaded.where(path)
-    return f"{file}:{line}" if line else file

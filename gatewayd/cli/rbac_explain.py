@@ -9,10 +9,11 @@ from cyclopts import Parameter
 
 from gatewayd.cli.inspection import compiled
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
-from gatewayd.cli.output import place, print_json
+from gatewayd.cli.output import print_json
 from gatewayd.cli.routes_explain import HEADER, METHOD, TARGET, explain_url
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
+from gatewayd.explain.routes import place
 from gatewayd.layers import layers_of
 from gatewayd.principal import Principal
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import orjson
 from cyclopts import Parameter
 
-from gatewayd.cli.explanation import explain
 from gatewayd.cli.inspection import compiled
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json, print_table
 from gatewayd.config.load import load
+from gatewayd.explain.dry_run import explain
 from gatewayd.headers import TOKEN
 
 if TYPE_CHECKING:

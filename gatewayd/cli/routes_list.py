@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayd.cli.inspection import compiled
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
-from gatewayd.cli.output import place, print_json, print_table
+from gatewayd.cli.output import print_json, print_table
 from gatewayd.config.load import load
+from gatewayd.explain.routes import conditions_of, path_of, place, target_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from gatewayd.config.load import LoadedConfig
-    from gatewayd.config.places import KeyPath
     from gatewayd.routing.route import Route
 
 _COLUMNS = ("name", "priority", "hosts", "path", "match", "methods", "conditions", "to", "place")
@@ -50,33 +50,6 @@ def _describe(route: Route, loaded: LoadedConfig) -> dict[str, Any]:
         "timeout": route.timeout,
         "place": place(loaded, path_of(route)),
     }
-
-
-def path_of(route: Route) -> KeyPath:
-    """Return where a route stands."""
-    return ("routes", route.index)
-
-
-def conditions_of(route: Route, loaded: LoadedConfig) -> dict[str, str]:
-    """Return what is asked of header fields and the query, by the form that may hold secrets."""
-    tables = {"header": "headers", "query": "query"}
-    conditions = {}
-    for predicate in route.predicates:
-        path = (*path_of(route), tables[predicate.where], predicate.name)
-        shown = loaded.redact(predicate.test.text, path)
-        conditions[str(predicate)] = f"{predicate.where} {predicate.name} = {shown!r}"
-    return conditions
-
-
-def target_of(route: Route, loaded: LoadedConfig) -> list[str]:
-    """Return where a route leads: its services with their weights if several, or its redirect."""
-    redirect = route.config.redirect
-    if redirect is not None:
-        to = loaded.redact(redirect.to, (*path_of(route), "redirect", "to"))
-        return [f"redirect {redirect.status} {to}"]
-    if len(route.services) == 1:
-        return [route.services[0].name]
-    return [f"{one.name} ({one.weight})" for one in route.services]
 
 
 def _cell(value: Any) -> str:

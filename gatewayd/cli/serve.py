@@ -12,6 +12,7 @@ from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption
 from gatewayd.config.load import load
 from gatewayd.process import logs
 from gatewayd.process.sockets import bind_listeners
+from gatewayd.telemetry.settings import LogLevel  # noqa: TC001  # cyclopts reads it
 
 _PORT = Parameter(
     help="TCP port to listen on; 0 takes a free one.", validator=validators.Number(gte=0, lte=65535)
@@ -19,7 +20,7 @@ _PORT = Parameter(
 _WORKERS = Parameter(
     help="Number of processes that serve.", validator=validators.Number(gte=1, lte=256)
 )
-_LOG_LEVEL = Parameter(help="Least severe events that are logged, on standard error.")
+_LOG_LEVEL = Parameter(help="Least severe events that are logged, in the place of `logging.level`.")
 
 
 def serve(
@@ -29,13 +30,19 @@ def serve(
     port: Annotated[int | None, _PORT] = None,
     workers: Annotated[int | None, _WORKERS] = None,
     env: EnvOption = None,
-    log_level: Annotated[logs.LogLevel, _LOG_LEVEL] = "info",
+    log_level: Annotated[LogLevel | None, _LOG_LEVEL] = None,
 ) -> None:
     """Serve until a signal says otherwise."""
-    logs.configure(log_level)
-    overrides = {"server.host": host, "server.port": port, "server.workers": workers}
+    logs.configure(log_level or "info")
+    overrides = {
+        "server.host": host,
+        "server.port": port,
+        "server.workers": workers,
+        "logging.level": log_level,
+    }
     load_again = partial(load, config, overrides=overrides, env=env)
     loaded = load_again()
+    logs.apply(loaded.config.logging)
     listeners = bind_listeners(loaded.config.server)
     # Imported here: a supervisor needs nothing of what serves, and is 25 MB smaller without it.
     if len(listeners) == 1:
@@ -47,4 +54,4 @@ def serve(
     else:
         from gatewayd.process.supervisor import Supervisor
 
-        asyncio.run(Supervisor(loaded, load_again, listeners, log_level).run())
+        asyncio.run(Supervisor(loaded, load_again, listeners).run())

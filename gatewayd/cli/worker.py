@@ -12,10 +12,8 @@ from gatewayd.process.shared import SharedTable
 from gatewayd.process.supervised import serve_supervised
 
 
-def worker(
-    *, listener: int, channel: int, board: int, shared: int, log_level: logs.LogLevel
-) -> None:
+def worker(*, listener: int, channel: int, board: int, shared: int) -> None:
     """Serve for a supervisor; the numbers are inherited file descriptors."""
-    logs.configure(log_level)
+    logs.configure()
     sockets = socket.socket(fileno=listener), socket.socket(fileno=channel)
     uvloop.run(serve_supervised(*sockets, Board(board), SharedTable(shared)))

@@ -11,12 +11,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, model_validator
 
+from gatewayd.admin.settings import AdminConfig
 from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.model import Model
 from gatewayd.config.stored import SourcesConfig
 from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # for pydantic
 from gatewayd.redis.settings import RedisConfig
 from gatewayd.store.settings import StoreConfig
+from gatewayd.telemetry.settings import LoggingConfig
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")]
 
@@ -314,7 +316,7 @@ class PipelineConfig(Model):
 
     filters: list[str] = Field(
         default=[
-            "request_id", "tracing", "ops",
+            "request_id", "explain", "access_log", "metrics", "tracing", "ops",
             "route_match",
             "cors", "ip_filter", "auth", "rbac", "token_bucket", "body_limit", "headers",
             "retry", "balancer", "breaker", "upstream",
@@ -331,6 +333,10 @@ class GatewayConfig(Model):
     """The public listener and its limits."""
     routing: RoutingConfig = RoutingConfig()
     """Path normalisation."""
+    admin: AdminConfig | None = None
+    """The admin listener; none where absent."""
+    logging: LoggingConfig = LoggingConfig()
+    """The processes' own log."""
     config: SourcesConfig = SourcesConfig()
     """Where routes and services come from."""
     store: StoreConfig = StoreConfig()

@@ -6,18 +6,22 @@ import asyncio
 import logging
 import os
 import signal
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gatewayd.admin.listener import make_admin_server
 from gatewayd.audit import record_now
-from gatewayd.process.reload import reload_on
+from gatewayd.errors import GatewayError
+from gatewayd.process.node import Answer
+from gatewayd.process.reload import Reloader
 from gatewayd.process.sockets import url_of
 from gatewayd.process.worker import Worker
+from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from gatewayd.audit import AuditEvent
     from gatewayd.config.load import LoadedConfig
 
 logger = logging.getLogger("gatewayd.process")
@@ -41,19 +45,60 @@ async def serve_alone(
     hangup = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     worker = Worker(listener, loaded.plugins)
+    admin = None
     try:
         await worker.start(loaded)
         # Not before: until here there are no exchanges, and the process may end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        reloading = asyncio.create_task(
-            reload_on(hangup, load, worker.reload, partial(record_now, loaded.config)),
-            name="reload",
-        )
+        node = _Alone(worker, load)
+        reloading = asyncio.create_task(node.reloader.reload_on(hangup), name="reload")
+        admin = make_admin_server(node)
+        if admin is not None:
+            await admin.serve()
         url = url_of(listener, tls=loaded.config.server.tls is not None)
         logger.info("listening on %s (pid %d, workers 1)", url, os.getpid())
         await worker.serve()
         reloading.cancel()
         await asyncio.wait([reloading])
     finally:
+        if admin is not None:
+            await admin.close()
         await worker.close()
+
+
+class _Alone:
+    """The node whose only process this is; see :class:`gatewayd.process.node.Node`."""
+
+    def __init__(self, worker: Worker, load: Callable[[], LoadedConfig]) -> None:
+        self._worker = worker
+        self.metrics = Metrics()
+        self.reloader = Reloader(load, worker.reload, self.audit, self.metrics)
+
+    @property
+    def loaded(self) -> LoadedConfig:
+        return self._worker.loaded
+
+    async def ask(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        seconds: float,
+        lasting: str = "",  # noqa: ARG002  # no worker is started later
+        one: bool = False,  # noqa: ARG002  # there is one
+    ) -> list[Answer]:
+        pid = os.getpid()
+        try:
+            async with asyncio.timeout(seconds):
+                return [Answer(0, pid, await self._worker.commands.run(name, arguments))]
+        except GatewayError as error:
+            return [Answer(0, pid, error=str(error), refused=True)]
+        except TimeoutError:
+            return [Answer(0, pid, error=f"no answer in {seconds:g} s")]
+
+    async def reload(self) -> LoadedConfig:
+        return await self.reloader.reload()
+
+    async def audit(self, event: AuditEvent) -> None:
+        await record_now(self.loaded.config, event)

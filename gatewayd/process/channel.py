@@ -1,7 +1,7 @@
 """What supervisor and worker tell each other, over a pair of sockets.
 
-The supervisor sends configurations, and the worker answers each with nothing, or with the reason
-why it does not take it over. That the other end is gone shows as the end of the stream; so no
+The supervisor sends configurations and questions, and the worker answers each, see
+:mod:`gatewayd.process.calls`. That the other end is gone shows as the end of the stream; so no
 worker outlives its supervisor, however that ended.
 
 A configuration is sent as it was loaded. Workers do not read the files, which may have changed by

@@ -8,15 +8,18 @@ import signal
 import socket
 import sys
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
+
+import orjson
 
 from gatewayd.errors import GatewayError
-from gatewayd.process.channel import Channel, ChannelClosed
+from gatewayd.process.calls import Caller, CallFailed, Kind, Refused
+from gatewayd.process.channel import Channel
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
+    from collections.abc import Mapping
 
-    from gatewayd.process.logs import LogLevel
 
 ANSWER_SECONDS = 60.0
 """How long a worker may take to start with a configuration, or to take one over."""
@@ -35,25 +38,24 @@ class Child:
 
     Attributes:
         told_to_end: Whether :meth:`terminate` has been called.
+        serving: Whether it has taken its first configuration; it answers no question before.
 
     """
 
     def __init__(self, process: Process, channel: Channel) -> None:
         self._process = process
-        self._channel = channel
+        self._caller = Caller(channel, f"worker with pid {process.pid}")
         self.told_to_end = False
+        self.serving = False
 
     @classmethod
-    async def spawn(
-        cls, listener: socket.socket, board: IO[bytes], shared: IO[bytes], log_level: LogLevel
-    ) -> Child:
+    async def spawn(cls, listener: socket.socket, board: IO[bytes], shared: IO[bytes]) -> Child:
         """Start a worker, which then waits for its configuration.
 
         Args:
             listener: The bound socket that it is to listen on.
             board: The file of what one worker tells the others.
             shared: The file of what all workers read and write.
-            log_level: What it logs.
 
         Raises:
             ChildFailed: the system does not start processes now.
@@ -62,7 +64,7 @@ class Child:
         ours, theirs = socket.socketpair()
         passed = (listener.fileno(), theirs.fileno(), board.fileno(), shared.fileno())
         # -P: what lies in the working directory must not be imported in the place of a library.
-        command = [sys.executable, "-P", "-m", "gatewayd", "worker", "--log-level", log_level]
+        command = [sys.executable, "-P", "-m", "gatewayd", "worker"]
         names = ("--listener", "--channel", "--board", "--shared")
         for name, number in zip(names, passed, strict=True):
             command += [name, str(number)]
@@ -101,17 +103,33 @@ class Child:
 
         """
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await self._channel.send(packed)
-                refusal = await self._channel.receive()
-        except ChannelClosed:
-            raise ChildFailed(f"worker with pid {self.pid} ended before it answered") from None
+            await self._caller.call(Kind.CONFIGURATION, packed, ANSWER_SECONDS)
+        except CallFailed as failure:
+            raise ChildFailed(str(failure)) from None
         except TimeoutError:
             self.kill()
             message = f"worker with pid {self.pid} did not answer in {ANSWER_SECONDS:g} s"
             raise ChildFailed(message) from None
-        if refusal:
-            raise ChildFailed(refusal.decode())
+        self.serving = True
+
+    async def ask(self, name: str, arguments: Mapping[str, Any], seconds: float) -> Any:
+        """Have it run a command of :mod:`gatewayd.admin.commands`, and return the result.
+
+        Raises:
+            Refused: the command refuses its arguments.
+            ChildFailed: it has ended, or does not answer in time.
+
+        """
+        question = orjson.dumps({"name": name, "arguments": arguments})
+        try:
+            return orjson.loads(await self._caller.call(Kind.QUESTION, question, seconds))
+        except Refused:
+            raise
+        except CallFailed as failure:
+            raise ChildFailed(str(failure)) from None
+        except TimeoutError:
+            message = f"worker with pid {self.pid} did not answer in {seconds:g} s"
+            raise ChildFailed(message) from None
 
     def terminate(self) -> None:
         """Tell it to let its exchanges end; a second time, to break them off."""
@@ -132,5 +150,5 @@ class Child:
     async def ended(self) -> str:
         """Wait for its end; return how it ended, for the log."""
         status = await self._process.wait()
-        self._channel.close()
+        await self._caller.close()
         return f"exit status {status}" if status >= 0 else signal.Signals(-status).name

@@ -1,21 +1,117 @@
-"""Logging of a gatewayd process: one line of text for each event, on standard error."""
+"""Logging of a gatewayd process: one line for each event, on standard error.
+
+Lines are written by a thread of their own (:class:`gatewayd.telemetry.lines.LineWriter`): whoever
+logs while it serves must not wait for a pipe that nobody reads.
+"""
 
 from __future__ import annotations
 
 import logging
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING
 
-LogLevel: TypeAlias = Literal["debug", "info", "warning", "error"]
+import orjson
 
-_FORMAT = "%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s"
+from gatewayd.telemetry.lines import LineWriter, Timestamps
+
+if TYPE_CHECKING:
+    from gatewayd.telemetry.settings import LoggingConfig, LogLevel
+
+_TEXT = logging.Formatter("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")
+_FLUSH_SECONDS = 2.0
+_UNTIL_CONFIGURED = 10_000
+_MAX_LINE_BYTES = 65_536
+# Severity numbers of OpenTelemetry's log data model.
+_SEVERITIES = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
 
 
-def configure(level: LogLevel) -> None:
-    """Log what has this level or a higher one; what libraries say counts from ``warning``.
+class _JsonFormatter(logging.Formatter):
+    """One JSON object for each event."""
 
-    Called once, by the commands that serve.
-    """
-    logging.basicConfig(format=_FORMAT, level=max(logging.WARNING, _number(level)))
+    def __init__(self) -> None:
+        super().__init__()
+        self._timestamps = Timestamps()
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "timestamp": self._timestamps.of(record.created),
+            "severity_text": record.levelname,
+            "severity_number": _SEVERITIES.get(record.levelname, 0),
+            "logger": record.name,
+            "process.pid": record.process,
+            "body": record.getMessage(),
+        }
+        if record.exc_info and record.exc_info[0] is not None:
+            line["exception.type"] = record.exc_info[0].__qualname__
+            line["exception.message"] = str(record.exc_info[1])
+            line["exception.stacktrace"] = self.formatException(record.exc_info)
+        for key in ("trace_id", "span_id"):
+            if value := getattr(record, key, None):
+                line[key] = value
+        clean = {
+            key: _clean(value) if isinstance(value, str) else value for key, value in line.items()
+        }
+        return orjson.dumps(clean).decode()
+
+
+def _clean(text: str) -> str:
+    """Make text that can be encoded of what may hold lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+class _LinesHandler(logging.Handler):
+    """Hands formatted events to a thread that writes them."""
+
+    def __init__(self, capacity: int) -> None:
+        super().__init__()
+        self.setFormatter(_TEXT)
+        self.lines = LineWriter("stderr", capacity=capacity, interval=0)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record).encode("utf-8", "backslashreplace")
+            self.lines.write(line[:_MAX_LINE_BYTES] + b"\n")
+        except Exception:
+            self.handleError(record)
+
+    def close(self) -> None:
+        self.lines.close(_FLUSH_SECONDS)
+        super().close()
+
+
+_handler: _LinesHandler | None = None
+
+
+def configure(level: LogLevel = "info") -> None:
+    """Log to standard error; called once, by the commands that serve."""
+    global _handler  # logging is the process's
+    _handler = _LinesHandler(_UNTIL_CONFIGURED)
+    logging.basicConfig(handlers=[_handler], force=True)
+    _set_level(level)
+    # Python's own words for an error inside of logging go past the handlers.
+    logging.raiseExceptions = False
+
+
+def apply(config: LoggingConfig) -> None:
+    """Log as a configuration says from now on; nothing where :func:`configure` was not called."""
+    if _handler is None:
+        return
+    _handler.setFormatter(_JsonFormatter() if config.format == "json" else _TEXT)
+    _handler.lines.capacity = config.queue_size
+    for name in list(logging.root.manager.loggerDict):
+        if name.startswith("gatewayd."):
+            logging.getLogger(name).setLevel(logging.NOTSET)
+    _set_level(config.level)
+    for name, level in config.levels.items():
+        logging.getLogger(name).setLevel(_number(level))
+
+
+def dropped() -> int:
+    """Return how many events were not written."""
+    return 0 if _handler is None else _handler.lines.full + _handler.lines.failed
+
+
+def _set_level(level: LogLevel) -> None:
+    logging.root.setLevel(max(logging.WARNING, _number(level)))
     logging.getLogger("gatewayd").setLevel(_number(level))
 
 

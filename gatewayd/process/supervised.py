@@ -7,16 +7,15 @@ import logging
 import signal
 from typing import TYPE_CHECKING
 
-from gatewayd.errors import GatewayError
+from gatewayd.admin.commands import run_packed
+from gatewayd.process.calls import Kind, Responder
 from gatewayd.process.channel import Channel, ChannelClosed, unpack
 from gatewayd.process.worker import Worker
 from gatewayd.registry import Plugins
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Awaitable, Callable
 
-    from gatewayd.config.load import LoadedConfig
     from gatewayd.process.board import Board
     from gatewayd.process.shared import SharedTable
 
@@ -42,13 +41,23 @@ async def serve_supervised(
     plugins = Plugins()
     worker = Worker(listener, plugins, board, shared)
     channel = await Channel.over(end)
+
+    async def take(packed: bytes) -> bytes:
+        loaded = unpack(packed, plugins)
+        await (worker.reload(loaded) if worker.started else worker.start(loaded))
+        return b""
+
+    async def answer(question: bytes) -> bytes:
+        return await run_packed(worker.commands, question)
+
+    responder = Responder(channel, {Kind.CONFIGURATION: take, Kind.QUESTION: answer})
     try:
-        if not await _take_next(channel, plugins, worker.start):
+        if not await responder.answer_next():
             return
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        following = asyncio.create_task(_follow(channel, plugins, worker), name="configurations")
+        following = asyncio.create_task(_follow(responder, worker), name="calls")
         await worker.serve()
         following.cancel()
         await asyncio.wait([following])
@@ -59,27 +68,7 @@ async def serve_supervised(
         channel.close()
 
 
-async def _follow(channel: Channel, plugins: Plugins, worker: Worker) -> None:
-    """Take over every configuration that comes; stop when the supervisor is gone."""
-    try:
-        while True:
-            await _take_next(channel, plugins, worker.reload)
-    except ChannelClosed:
-        worker.stop()
-
-
-async def _take_next(
-    channel: Channel, plugins: Plugins, take: Callable[[LoadedConfig], Awaitable[None]]
-) -> bool:
-    """Receive a configuration, take it over, answer; return whether it could be used."""
-    packed = await channel.receive()
-    try:
-        await take(unpack(packed, plugins))
-        refusal = ""
-    except GatewayError as error:
-        refusal = str(error)
-    except Exception as error:
-        logger.exception("a configuration could not be taken over")
-        refusal = repr(error)
-    await channel.send(refusal.encode())
-    return not refusal
+async def _follow(responder: Responder, worker: Worker) -> None:
+    """Answer the supervisor; stop when it is gone."""
+    await responder.run()
+    worker.stop()

@@ -11,23 +11,27 @@ import asyncio
 import logging
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from gatewayd.admin.listener import make_admin_server
 from gatewayd.audit import record_now
+from gatewayd.process import logs
 from gatewayd.process.board import make_board_file
+from gatewayd.process.calls import Refused
 from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
-from gatewayd.process.reload import reload_on
+from gatewayd.process.node import Answer
+from gatewayd.process.reload import Reloader
 from gatewayd.process.shared import make_shared_file
 from gatewayd.process.sockets import url_of
+from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from gatewayd.audit import AuditEvent
     from gatewayd.config.load import LoadedConfig
-    from gatewayd.process.logs import LogLevel
 
 # The first pause is short, as most crashes are single ones. The longest one is not much longer:
 # connections wait meanwhile in the backlog of the socket that has no worker.
@@ -37,6 +41,8 @@ _LONGEST_PAUSE = 5.0
 _STABLE_SECONDS = 30.0
 # Beyond the drain timeout, for closing what a worker keeps.
 _GRACE_SECONDS = 5.0
+# For what a fresh worker is told once more; it has nothing else to do.
+_LASTING_SECONDS = 5.0
 
 logger = logging.getLogger("gatewayd.process")
 
@@ -48,7 +54,9 @@ class Supervisor:
         loaded: The first configuration.
         load: Loads it again.
         listeners: Bound sockets, one for each worker.
-        log_level: For the workers.
+
+    Attributes:
+        metrics: What the node itself counts, beside its workers.
 
     """
 
@@ -57,13 +65,16 @@ class Supervisor:
         loaded: LoadedConfig,
         load: Callable[[], LoadedConfig],
         listeners: Sequence[socket.socket],
-        log_level: LogLevel,
     ) -> None:
         self._loaded = loaded
         self._packed = pack(loaded)
-        self._load = load
+        self.metrics = Metrics()
+        self._restarts = self.metrics.counter(
+            "gatewayd_worker_restarts", "Workers that were started because one had ended."
+        ).labels()
+        self._reloader = Reloader(load, self._hand_round, self.audit, self.metrics)
+        self._lasting: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._listeners = listeners
-        self._log_level = log_level
         self._children: dict[int, Child] = {}
         self._stopping = asyncio.Event()
         self._changing = asyncio.Lock()  # held while a worker starts or a reload goes round
@@ -81,16 +92,19 @@ class Supervisor:
         hangup = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         tasks: list[asyncio.Task[None]] = []
+        self._admin = make_admin_server(self)
         self._board = make_board_file()
         self._shared = make_shared_file(len(self._listeners))
         try:
             await self._start_all()
             tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
-            tasks.append(
-                asyncio.create_task(reload_on(hangup, self._load, self._hand_round, self._audit))
-            )
+            tasks.append(asyncio.create_task(self._reloader.reload_on(hangup)))
+            if self._admin is not None:
+                await self._admin.serve()
             await self._stopping.wait()
         finally:
+            if self._admin is not None:
+                await self._admin.close()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -107,11 +121,11 @@ class Supervisor:
         logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
 
     async def _start(self, number: int) -> None:
-        child = await Child.spawn(
-            self._listeners[number], self._board, self._shared, self._log_level
-        )
+        child = await Child.spawn(self._listeners[number], self._board, self._shared)
         self._children[number] = child
         await child.take(self._packed)
+        for name, arguments in self._lasting.values():
+            await self._ask_one(number, child, name, arguments, _LASTING_SECONDS)
 
     async def _keep(self, number: int) -> None:
         """Wait for the end of a worker, start another one, and so on."""
@@ -131,6 +145,7 @@ class Supervisor:
                 except ChildFailed as failure:
                     logger.error("worker %d does not start: %s", number, failure)  # noqa: TRY400
                 else:
+                    self._restarts.value += 1
                     pid = self._children[number].pid
                     logger.info("worker %d runs again (pid %d)", number, pid)
 
@@ -152,6 +167,7 @@ class Supervisor:
                     raise
                 taken.append(child)
             self._loaded, self._packed = loaded, packed
+            logs.apply(loaded.config.logging)
 
     async def _take_back(self, children: Iterable[Child]) -> None:
         for child in children:
@@ -161,7 +177,48 @@ class Supervisor:
                 logger.error("a worker is replaced: %s", failure)  # noqa: TRY400
                 child.terminate()
 
-    async def _audit(self, event: AuditEvent) -> None:
+    @property
+    def loaded(self) -> LoadedConfig:
+        """See :class:`gatewayd.process.node.Node`, as for what follows."""
+        return self._loaded
+
+    async def ask(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        *,
+        seconds: float,
+        lasting: str = "",
+        one: bool = False,
+    ) -> list[Answer]:
+        """Run a command in all workers, side by side, or in the first one that serves."""
+        if lasting:
+            self._lasting[lasting] = name, arguments
+        asked = sorted(self._children.items())
+        if one:
+            asked = [item for item in asked if item[1].running and item[1].serving][:1] or asked[:1]
+        return await asyncio.gather(
+            *(self._ask_one(number, child, name, arguments, seconds) for number, child in asked)
+        )
+
+    async def _ask_one(
+        self, number: int, child: Child, name: str, arguments: Mapping[str, Any], seconds: float
+    ) -> Answer:
+        if not (child.running and child.serving):
+            return Answer(number, 0, error="the worker is being started")
+        try:
+            return Answer(number, child.pid, await child.ask(name, arguments, seconds))
+        except Refused as refusal:
+            return Answer(number, child.pid, error=str(refusal), refused=True)
+        except ChildFailed as failure:
+            return Answer(number, child.pid, error=str(failure))
+
+    async def reload(self) -> LoadedConfig:
+        """Load the configuration again and have all workers take it over."""
+        return await self._reloader.reload()
+
+    async def audit(self, event: AuditEvent) -> None:
+        """Record what an operator has done."""
         await record_now(self._loaded.config, event)
 
     def _running(self) -> list[Child]:

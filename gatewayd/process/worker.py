@@ -11,12 +11,16 @@ import gc
 import logging
 from typing import TYPE_CHECKING
 
+from gatewayd.admin.commands import Commands
 from gatewayd.config.load import locate
 from gatewayd.errors import ConfigError
 from gatewayd.generation import Generations
+from gatewayd.process import logs
 from gatewayd.process.sockets import ListenError
 from gatewayd.server import Server
 from gatewayd.server.tls import TlsContext
+from gatewayd.telemetry.state import StateMetrics
+from gatewayd.telemetry.watchdog import Watchdog
 from gatewayd.timers import Sweeper
 
 if TYPE_CHECKING:
@@ -39,6 +43,10 @@ class Worker:
         board: What one worker of the node tells the others; ``None`` where there is one worker.
         shared: What all of them read and write; ``None`` likewise.
 
+    Attributes:
+        started: Whether it serves.
+        commands: What operators may ask of it.
+
     """
 
     def __init__(
@@ -52,6 +60,10 @@ class Worker:
         self._sweeper = Sweeper()
         self._generations = Generations(plugins, self._sweeper, board, shared)
         self._server = Server(self._generations, self._sweeper)
+        self.started = False
+        self.commands = Commands(self._generations, self._server)
+        self._state = StateMetrics(self._generations, self._server)
+        self._watchdog: Watchdog | None = None
         self._stopping = asyncio.Event()
         self._draining: asyncio.Task[None] | None = None
 
@@ -68,6 +80,9 @@ class Worker:
             await self._server.listen(self._listener, loaded.config.server.tls)
         except OSError as error:
             raise ListenError(f"cannot listen: {error}") from error
+        logs.apply(loaded.config.logging)
+        self._watch(loaded)
+        self.started = True
         set_aside_what_stays()
 
     async def reload(self, loaded: LoadedConfig) -> None:
@@ -81,7 +96,20 @@ class Worker:
         await self._generations.adopt(loaded)
         if loaded.config.server.tls is not None:
             self._server.reload_tls(loaded.config.server.tls)
+        logs.apply(loaded.config.logging)
+        self._watch(loaded)
         set_aside_what_stays()
+
+    def _watch(self, loaded: LoadedConfig) -> None:
+        seconds = loaded.config.logging.stall_seconds
+        if self._watchdog is None:
+            self._watchdog = Watchdog(self._generations.kept.metrics, seconds)
+        self._watchdog.seconds = seconds
+
+    @property
+    def loaded(self) -> LoadedConfig:
+        """The configuration that runs."""
+        return self._generations.current.loaded
 
     def stop(self) -> None:
         """Let the exchanges end; called again meanwhile, break them off."""
@@ -101,7 +129,10 @@ class Worker:
     async def close(self) -> None:
         """Break off what is left, and close everything."""
         await self._server.close()
+        if self._watchdog is not None:
+            await self._watchdog.close()
         await self._generations.close()
+        self._state.close()
         self._sweeper.close()
 
 

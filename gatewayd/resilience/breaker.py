@@ -94,6 +94,7 @@ class Breaker:
         # Not methods of ours, as they are called for every exchange.
         self.record = self._machine.record
         self.release = self._machine.release
+        self.retry_after = self._machine.retry_after
 
     @property
     def state(self) -> BreakerState:
@@ -114,6 +115,10 @@ class Breaker:
         if not permit:
             raise BreakerOpen(self._machine.retry_after(now))
         return permit
+
+    def reset(self) -> None:
+        """Close it, and forget what it has counted."""
+        self._machine.reset()
 
     def reopen(self, seconds: float) -> None:
         """Open it for so many seconds, as one that was open when its process ended."""

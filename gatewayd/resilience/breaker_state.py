@@ -199,6 +199,13 @@ class BreakerMachine:
             return True
         return bool(policy.slow_after) and window.slow >= policy.slow_ratio * window.calls
 
+    def reset(self) -> None:
+        """Close, and count from the beginning."""
+        if self.state is _CLOSED:
+            self._begin()
+        else:
+            self._change(_CLOSED)
+
     def reopen(self, until: float) -> None:
         """Open it until then, whatever its state."""
         self.opens_at = until

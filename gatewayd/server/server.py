@@ -14,6 +14,7 @@ from gatewayd.server.tls import TlsContext
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
 
     from gatewayd.config.schema import TlsConfig
     from gatewayd.generation import Generations
@@ -91,6 +92,10 @@ class Server:
         if not self.open_connections:
             self._all_gone.set()
 
+    def certificates(self) -> Mapping[str, float]:
+        """Return when each certificate expires, in seconds of the Unix clock, by its file."""
+        return {} if self._tls is None else self._tls.expiries
+
     def reload_tls(self, tls: TlsConfig) -> None:
         """Serve other certificates from now on.
 
@@ -101,12 +106,16 @@ class Server:
         if self._tls is not None:
             self._tls.replace(tls)
 
+    def close_idle(self) -> None:
+        """Close the connections after their exchange, at once where none runs."""
+        for connection in self.registry.connections:
+            connection.close()
+
     async def drain(self, timeout: float) -> None:  # noqa: ASYNC109  # bounds several waits
         """Accept no more, let the exchanges end, break off those that run after ``timeout`` s."""
         for listener in self._listeners:
             listener.close()
-        for connection in self.registry.connections:
-            connection.close()
+        self.close_idle()
         if self.open_connections:
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):

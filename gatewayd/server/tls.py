@@ -41,6 +41,7 @@ class TlsContext:
 
     Attributes:
         context: What the listening socket gets.
+        expiries: When each certificate expires, in seconds of the Unix clock, by its file.
 
     """
 
@@ -53,13 +54,16 @@ class TlsContext:
     def _load(self, config: TlsConfig) -> None:
         stamp = _stamp(config)
         by_name: dict[str, ssl.SSLContext] = {}
+        expiries: dict[str, float] = {}
         contexts = []
         for index, certificate in enumerate(config.certificates):
             contexts.append(_context(config, certificate, index))
-            for name in _names(certificate.certificate):
+            names, expiries[certificate.certificate] = _read(certificate.certificate)
+            for name in names:
                 by_name.setdefault(name, contexts[-1])
         self._config, self._stamp = config, stamp
         self._by_name, self._default = by_name, contexts[0]
+        self.expiries = expiries
         # These are settled before the client's name is known.
         self.context.minimum_version = contexts[0].minimum_version
         self.context.verify_mode = contexts[0].verify_mode
@@ -130,16 +134,20 @@ def _context(config: TlsConfig, certificate: CertificateConfig, index: int) -> s
     return context
 
 
-def _names(path: str) -> list[str]:
-    """Return the DNS names of a certificate, lower case; only the alternative names count."""
+def _read(path: str) -> tuple[list[str], float]:
+    """Return a certificate's DNS names, lower case, and when it expires.
+
+    Only the alternative names count.
+    """
     from cryptography import x509  # here: 8 MB that a worker without TLS need not have
 
     certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    expires_at = certificate.not_valid_after_utc.timestamp()
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
-        return []  # RFC 9525 section 2: the common name is no host name
-    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+        return [], expires_at  # RFC 9525 section 2: the common name is no host name
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)], expires_at
 
 
 def _stamp(config: TlsConfig) -> tuple[tuple[int, int, int], ...]:

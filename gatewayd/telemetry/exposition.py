@@ -13,6 +13,7 @@ Formats: https://prometheus.io/docs/instrumenting/exposition_formats/ and OpenMe
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 
+# Half a millisecond, with others in between: with one worker, exchanges wait meanwhile.
+_LINES_AT_ONCE = 500
+
 Snapshot: TypeAlias = "dict[str, dict[str, Any]]"
 """Families by name; each of ``kind``, ``help``, ``labels``, ``combine``, ``bounds``, and ``cells``
 as pairs of label values and numbers. Lists and plain values throughout, for pickle and JSON."""
@@ -34,9 +38,16 @@ Key: TypeAlias = tuple[str, ...]
 Numbers: TypeAlias = list[float]
 
 
-def snapshot(metrics: Metrics) -> Snapshot:
-    """Return what a worker has counted so far, in plain values."""
-    return {family.name: _describe(family) for family in metrics.read()}
+async def snapshot(metrics: Metrics) -> Snapshot:
+    """Return what a worker has counted so far, in plain values.
+
+    Exchanges go on between two families: ten thousand series take milliseconds.
+    """
+    described = {}
+    for family in metrics.read():
+        described[family.name] = _describe(family)
+        await asyncio.sleep(0)
+    return described
 
 
 def _describe(family: Family[Cell] | Family[Histogram]) -> dict[str, Any]:
@@ -123,8 +134,19 @@ class Totals:
         lasting = {name: one for name, one in last.items() if one["kind"] != "gauge"}
         _add(self._base, lasting, slot)
 
-    def page(self, accept: str) -> tuple[str, bytes]:
-        """Return the page and its content type.
+    def cells(self, name: str) -> list[tuple[Key, Numbers]]:
+        """Return the cells of one family over all workers: label values and numbers."""
+        families: dict[str, _Sum] = {}
+        if name in self._base:
+            families[name] = total = _Sum(vars(self._base[name]))
+            total.add(self._base[name].cells.items(), 0)
+        for slot, (_, latest) in self._live.items():
+            if name in latest:
+                _add(families, {name: latest[name]}, slot)
+        return list(families[name].cells.items()) if name in families else []
+
+    async def page(self, accept: str) -> tuple[str, bytes]:
+        """Return the page and its content type; lets others run now and then.
 
         Args:
             accept: The Accept field of who asks; OpenMetrics is given to whoever takes it at least
@@ -135,12 +157,22 @@ class Totals:
         for name, base in self._base.items():
             families[name] = total = _Sum(vars(base))
             total.add(base.cells.items(), 0)
+            await asyncio.sleep(0)
         for slot, (_, latest) in sorted(self._live.items()):
-            _add(families, latest, slot)
-        if _wants_openmetrics(accept):
-            lines = [*_write_all(families, openmetrics=True), "# EOF\n"]
-            return OPENMETRICS, "".join(lines).encode()
-        return TEXT, "".join(_write_all(families, openmetrics=False)).encode()
+            for name, described in latest.items():
+                _add(families, {name: described}, slot)
+                await asyncio.sleep(0)
+        openmetrics = _wants_openmetrics(accept)
+        lines: list[str] = []
+        paused_at = 0
+        for line in _write_all(families, openmetrics=openmetrics):
+            lines.append(line)
+            if len(lines) - paused_at >= _LINES_AT_ONCE:
+                paused_at = len(lines)
+                await asyncio.sleep(0)
+        if openmetrics:
+            lines.append("# EOF\n")
+        return OPENMETRICS if openmetrics else TEXT, "".join(lines).encode()
 
 
 def _add(families: dict[str, _Sum], snapshot: Snapshot, slot: int) -> None:

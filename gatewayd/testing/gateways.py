@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from gatewayd.config.schema import RouteConfig, ServiceConfig
 from gatewayd.errors import ConnectFailure
-from gatewayd.gateway import Gateway, KeptState, Readiness
+from gatewayd.gateway import Gateway, KeptState
+from gatewayd.readiness import Readiness
 from gatewayd.registry import Plugins
 from gatewayd.routing.route import Route
 from gatewayd.routing.table import RouteTable
@@ -64,7 +65,7 @@ def make_gateway(
         services=services or {},
         plugins=Plugins() if plugins is None else plugins,
         kept=KeptState(shared=shared),
-        readiness=Readiness(),
+        readiness=Readiness() if clock is None else Readiness(clock),
         audit=audit,
         store=store,
         redis=redis,

@@ -108,6 +108,21 @@ class Pool:
             raise
 
     @property
+    def in_use(self) -> int:
+        """Connections that carry an exchange, or are being made for one."""
+        return self._open - len(self._idle)
+
+    @property
+    def idle(self) -> int:
+        """Connections that wait for one."""
+        return len(self._idle)
+
+    @property
+    def pending(self) -> int:
+        """Exchanges that wait for a connection."""
+        return len(self._waiters)
+
+    @property
     def active(self) -> int:
         """Exchanges that use a connection or wait for one, responses on their way included."""
         return self._open - len(self._idle) + len(self._waiters)

@@ -12,7 +12,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from gatewayd.config.schema import ServiceConfig
-from gatewayd.gateway import Gateway, KeptState, Readiness
+from gatewayd.gateway import Gateway, KeptState
+from gatewayd.readiness import Readiness
 from gatewayd.registry import Plugins
 from gatewayd.routing.table import RouteTable
 from gatewayd.services.table import build_services

@@ -10,7 +10,7 @@ may go on for hours.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -18,8 +18,10 @@ from gatewayd import (
     INSTANCE,
     SERVICE,
     Breaker,
+    BreakerChange,
     BreakerListener,
     BreakerPolicy,
+    BreakerState,
     ConfigError,
     ConfigIssue,
     Filter,
@@ -32,8 +34,11 @@ from gatewayd import (
 from gatewayd_filters.breaker.history import History
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from gatewayd import Exchange, Forward, Gateway, Response, Service
 
+_SHOWN = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -96,6 +101,17 @@ class BreakerFilter(Filter[BreakerConfig]):
         self._breakers: dict[str, dict[str, Breaker]] = {
             name: gateway.keep(("breaker", name, config), dict) for name in gateway.services
         }
+        self._shown = gateway.metrics.gauge(
+            "gatewayd_breaker_state",
+            "State of a breaker in the worker where it is worst: 0 closed, 1 half-open, 2 open.",
+            ("service", "target"),
+            combine="max",
+        )
+        self._transitions = gateway.metrics.counter(
+            "gatewayd_breaker_transitions", "Changes of breakers' states.", ("service", "to")
+        )
+        gateway.admin.register("breakers.list", self._list)
+        gateway.admin.register("breakers.reset", self._reset)
         self._history: History | None = None
         if config.persist:
             store, metrics = gateway.store, gateway.metrics
@@ -103,6 +119,31 @@ class BreakerFilter(Filter[BreakerConfig]):
                 raise ConfigError(ConfigIssue("needs the store", key="persist"))
             key = ("breaker", "history", store)
             self._history = gateway.keep(key, lambda: History(store, metrics))
+
+    async def _list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
+        now = self._clock()
+        return [
+            {
+                "service": service,
+                "target": target,
+                "state": breaker.state.value,
+                "retry_after": round(breaker.retry_after(now), 3),
+            }
+            for service, breakers in self._breakers.items()
+            for target, breaker in breakers.items()
+        ]
+
+    async def _reset(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
+        wanted_service, wanted_target = arguments.get("service"), arguments.get("target")
+        chosen = [
+            (service, target, breaker)
+            for service, breakers in self._breakers.items()
+            for target, breaker in breakers.items()
+            if wanted_service in (None, service) and wanted_target in (None, target)
+        ]
+        for _, _, breaker in chosen:
+            breaker.reset()
+        return [{"service": service, "target": target} for service, target, _ in chosen]
 
     async def start(self) -> None:
         """Learn how breakers were left."""
@@ -142,8 +183,15 @@ class BreakerFilter(Filter[BreakerConfig]):
         breakers = self._breakers[service.name]
         for url in breakers.keys() - service.instances.keys() - {service.name}:
             del breakers[url]
+            self._shown.forget(service.name, url)
         name = f"{target} of {service.name}" if self._per_instance else f"service {target}"
-        listeners: list[BreakerListener] = [self.gateway.events.publish]
+        shown = self._shown.labels(service.name, target)
+
+        def show(change: BreakerChange) -> None:
+            shown.value = _SHOWN[change.after]
+            self._transitions.labels(service.name, change.after.value).value += 1
+
+        listeners: list[BreakerListener] = [self.gateway.events.publish, show]
         history, instance = self._history, target if self._per_instance else ""
         left = 0.0
         if history is not None:

@@ -111,6 +111,17 @@ class Plans:
             "Limits of API keys that cannot be read; the configured limit holds instead.",
         ).labels()
 
+    def charges(self, prefix: str, limit: int) -> list[Charge]:
+        """Return the charges on buckets whose keys begin so, of callers seen lately."""
+        found: dict[str, Charge] = {}
+        for plan in self.known.values():
+            for charge in plan.charges:
+                if charge.key.startswith(prefix):
+                    found[charge.key] = charge
+            if len(found) >= limit:
+                break
+        return list(found.values())[:limit]
+
     def find(self, exchange: Exchange, identity: Hashable) -> Plan:
         """Work out the plan of an exchange, and remember it."""
         if len(self.known) >= _REMEMBERED:

@@ -11,8 +11,10 @@ from random import random
 from typing import TYPE_CHECKING
 
 from gatewayd import (
+    OBSERVATION,
     TRACE,
     Filter,
+    Observation,
     Trace,
     check_header,
     new_trace_ids,
@@ -21,6 +23,8 @@ from gatewayd import (
 from gatewayd_filters.tracing.config import TracingConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from gatewayd import Exchange, Forward, Gateway, Request, Response, TraceContext
     from gatewayd_filters.tracing.recording import Recorder
 
@@ -37,7 +41,6 @@ class Tracing(Filter[TracingConfig]):
     name = "tracing"
     Config = TracingConfig
     provides = frozenset({TRACE})
-    catches_errors = True
 
     def __init__(self, config: TracingConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
@@ -57,7 +60,7 @@ class Tracing(Filter[TracingConfig]):
             key = ("tracing", config.model_dump_json())
             self._recorder = self.gateway.keep(key, lambda: Recorder(config, metrics))
 
-    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`."""
         request = exchange.request
         index = request.headers.index
@@ -70,12 +73,12 @@ class Tracing(Filter[TracingConfig]):
             recorded = self._recorder.begin(exchange, parent)
             exchange[TRACE] = recorded
             self._write(request, recorded)
-            response = await forward(exchange)
-            recorded.status = response.status
-            return response
+            if self.config.filter_spans and OBSERVATION not in exchange:
+                exchange[OBSERVATION] = Observation()
+            return forward(exchange)
         exchange[TRACE] = trace = self._unrecorded(parent, sampled=sampled)
         self._write(request, trace)
-        return await forward(exchange)
+        return forward(exchange)
 
     def _samples(self, request: Request, parent: TraceContext | None) -> bool:
         if parent is not None and parent.sampled is not None:

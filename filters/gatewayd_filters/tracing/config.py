@@ -36,6 +36,8 @@ class TracingConfig(FilterConfig):
     """Whose decision to record or not is followed: that of peers in `server.trusted_proxies`,
     everybody's, or nobody's. The trace's id is continued in any case. Not everybody's by default,
     as a recorded request costs more, and the collector's disk."""
+    filter_spans: bool = False
+    """Whether a recorded request has a span for each filter that runs for its route."""
     service_name: str = Field("gatewayd", min_length=1, max_length=255)
     """`service.name` of the spans."""
     attributes: dict[str, str] = Field(default={})

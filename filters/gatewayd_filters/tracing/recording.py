@@ -7,6 +7,7 @@ Only what is sampled comes here. Attributes and names follow the semantic conven
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from gatewayd import SERVICE, Attempt, Reject, Trace, __version__
+from gatewayd import OBSERVATION, SERVICE, Attempt, Reject, Trace, __version__
 from gatewayd_filters.tracing.export import SpanQueue
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.context import Context
     from opentelemetry.trace import Span, Tracer
 
-    from gatewayd import Exchange, Instance, Metrics, TraceContext
+    from gatewayd import Exchange, Instance, Metrics, Observation, TraceContext
     from gatewayd_filters.tracing.config import TracingConfig
 
 # Of a span, so that no client fills the collector: OpenTelemetry has no bound for lengths.
@@ -111,13 +112,12 @@ class Recorder:
 class RecordedTrace(Trace):
     """A trace whose spans are recorded."""
 
-    __slots__ = ("_context", "_resends", "_tracer", "span", "status")
+    __slots__ = ("_context", "_resends", "_tracer", "span")
 
     def __init__(self, span: Span, tracer: Tracer, state: bytes) -> None:
         ids = span.get_span_context()
         super().__init__(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", True, state)
         self.span = span
-        self.status = 0
         self._tracer = tracer
         self._context = set_span_in_context(span)
         self._resends = 0
@@ -163,13 +163,34 @@ class RecordedTrace(Trace):
             span.set_attribute("gatewayd.route.name", route.name)
         if service is not None:
             span.set_attribute("gatewayd.service.name", service.name)
-        if self.status:
-            span.set_attribute("http.response.status_code", self.status)
+        status = 0 if exchange.response is None else exchange.response.status
+        if status:
+            span.set_attribute("http.response.status_code", status)
         if error is not None:
             _fail(span, type(error).__name__)
-        elif self.status >= 500:  # a 4xx is the caller's error, not this server's
-            _fail(span, str(self.status))
+        elif status >= 500:  # a 4xx is the caller's error, not this server's
+            _fail(span, str(status))
+        if OBSERVATION in exchange:
+            self._record_filters(exchange[OBSERVATION])
         span.end()
+
+    def _record_filters(self, observation: Observation) -> None:
+        """Make a span of every run of a filter, with the time that was its own."""
+        offset = time.time_ns() - int(observation.clock() * 1e9)
+        for visit in observation.visits:
+            left_at = observation.clock() if visit.left_at is None else visit.left_at
+            span = self._tracer.start_span(
+                f"filter {visit.filter.name}",
+                self._context,
+                attributes={
+                    "gatewayd.filter.name": visit.filter.name,
+                    "gatewayd.filter.decision": visit.decision,
+                    "gatewayd.filter.loop_seconds": visit.loop_seconds,
+                    "gatewayd.filter.wait_seconds": visit.wait_seconds,
+                },
+                start_time=offset + int(visit.entered_at * 1e9),
+            )
+            span.end(offset + int(left_at * 1e9))
 
 
 def _fail(span: Span, kind: str) -> None:

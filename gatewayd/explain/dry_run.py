@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from gatewayd.cli.output import place
-from gatewayd.cli.routes_list import conditions_of, path_of, target_of
 from gatewayd.config.places import dotted
 from gatewayd.errors import Reject
+from gatewayd.explain.routes import conditions_of, path_of, place, target_of
 from gatewayd.layers import layers_of
 from gatewayd.server.entry import make_request
 
@@ -56,7 +55,7 @@ def explain(
     explanation: dict[str, Any] = {
         "request": {"host": request.host, "path": request.path, "query": request.query},
         "preflight": asked != method,
-        "verdicts": [_verdict(one, match.route, generation.loaded) for one in verdicts],
+        "verdicts": [describe_verdict(one, match.route, generation.loaded) for one in verdicts],
     }
     if match.route is not None:
         return explanation | _taken(generation, match.route, match.params)
@@ -82,7 +81,8 @@ def _refusal(status: int, code: str, detail: str) -> dict[str, Any]:
     return {"status": status, "code": code, "detail": detail}
 
 
-def _verdict(verdict: Verdict, taken: Route | None, loaded: LoadedConfig) -> dict[str, Any]:
+def describe_verdict(verdict: Verdict, taken: Route | None, loaded: LoadedConfig) -> dict[str, Any]:
+    """Tell why a route takes a request, or does not."""
     route = verdict.route
     failed = verdict.failed
     if failed and failed not in ("path", "host", "method"):

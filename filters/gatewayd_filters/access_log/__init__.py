@@ -1,0 +1,98 @@
+"""One line for each exchange: who asked for what, what became of it, and where the time went.
+
+The line is made after the last byte has gone to the client, and written by a thread of its own: a
+slow disk costs lines, which are counted, and no request.
+"""
+
+from __future__ import annotations
+
+from random import random
+from typing import TYPE_CHECKING
+
+from gatewayd import ConfigError, ConfigIssue, Filter, LineWriter, status_codes
+from gatewayd_filters.access_log.config import AccessLogConfig
+from gatewayd_filters.access_log.lines import CLIENT_LEFT, JsonLines, TextLines
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from gatewayd import Exchange, Forward, Gateway, Metrics, Response
+
+__all__ = ["AccessLog", "AccessLogConfig"]
+
+
+class AccessLog(Filter[AccessLogConfig]):
+    """Log every exchange when it has ended."""
+
+    name = "access_log"
+    Config = AccessLogConfig
+
+    def __init__(self, config: AccessLogConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        lines = JsonLines if config.format == "json" else TextLines
+        self._line = lines(config, gateway.clock).line
+        self._always = status_codes(config.always) | {CLIENT_LEFT}
+        self._all = config.sample_ratio >= 1 and not config.exclude_paths
+        self._destination: _Destination | None = None
+
+    async def start(self) -> None:
+        """Open the destination.
+
+        Raises:
+            ConfigError: it cannot be opened.
+
+        """
+        config, metrics = self.config, self.gateway.metrics
+        key = ("access_log", config.path, config.queue_size, config.interval, config.close_timeout)
+        try:
+            self._destination = self.gateway.keep(key, lambda: _Destination(config, metrics))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            message = f"{config.path} cannot be written to: {reason}"
+            raise ConfigError(ConfigIssue(message, key="filters.access_log.path")) from error
+
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
+        """See :meth:`gatewayd.Filter.__call__`."""
+        exchange.on_finish(self._finish)
+        return forward(exchange)
+
+    def _finish(self, exchange: Exchange, error: BaseException | None) -> None:
+        destination = self._destination
+        if destination is not None and (self._all or self._is_wanted(exchange)):
+            destination.write(self._line(exchange, error))
+
+    def _is_wanted(self, exchange: Exchange) -> bool:
+        status = CLIENT_LEFT if exchange.response is None else exchange.response.status
+        if status in self._always:
+            return True
+        if exchange.request.path in self.config.exclude_paths:
+            return False
+        return random() < self.config.sample_ratio  # noqa: S311  # a share, not a secret
+
+
+class _Destination:
+    """Where lines go; survives reloads with the same settings."""
+
+    def __init__(self, config: AccessLogConfig, metrics: Metrics) -> None:
+        self._lines = LineWriter(config.path, capacity=config.queue_size, interval=config.interval)
+        self.write = self._lines.write
+        self._close_timeout = config.close_timeout
+        self._metrics = metrics
+        dropped = metrics.counter(
+            "gatewayd_access_log_dropped_lines", "Lines that were not written.", ("reason",)
+        )
+        self._full, self._failed = dropped.labels("full"), dropped.labels("failed")
+        self._seen = 0, 0
+        metrics.on_read(self._count)
+
+    def _count(self) -> None:
+        full, failed = self._lines.full, self._lines.failed
+        self._full.value += full - self._seen[0]
+        self._failed.value += failed - self._seen[1]
+        self._seen = full, failed
+
+    def close(self) -> None:
+        """Write what waits, within the time for it."""
+        self._lines.close(self._close_timeout)
+        self._count()
+        self._metrics.forget_reader(self._count)

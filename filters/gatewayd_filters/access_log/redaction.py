@@ -1,0 +1,40 @@
+"""What of a request must not stand in a log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_plus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+REDACTED = "[redacted]"
+LONGEST = 2048
+"""Characters of a value that are logged; what a client sends may be longer than a log should be."""
+
+
+class Redaction:
+    """Hides the values of query parameters.
+
+    Args:
+        names: Names of parameters, in any case.
+
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._names = frozenset(name.lower() for name in names)
+
+    def query(self, query: str) -> str:
+        """Return a query with the values of secret parameters replaced."""
+        return "&".join(map(self._parameter, query.split("&")))
+
+    def _parameter(self, parameter: str) -> str:
+        name, equals, _ = parameter.partition("=")
+        # An origin decodes the name, so the encoded one means the same.
+        plain = unquote_plus(name) if "%" in name or "+" in name else name
+        return f"{name}={REDACTED}" if equals and plain.lower() in self._names else parameter
+
+
+def shortened(text: str) -> str:
+    """Return text of bounded length, and say so where it was cut."""
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}[{len(text) - LONGEST} more]"

@@ -1,0 +1,373 @@
+"""The operations of the admin API: what each takes, asks the workers, and gives.
+
+Each is a function of the API and of its checked input; HTTP is the business of
+:mod:`gatewayd.admin.listener`. Those that change something are recorded in the audit trail there.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from gatewayd._version import __version__
+from gatewayd.admin import models
+from gatewayd.errors import GatewayError, Reject
+from gatewayd.telemetry.exposition import Totals, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from gatewayd.config.model import Model
+    from gatewayd.process.node import Answer, Node
+
+_SECONDS = 5.0
+_SEND_SECONDS = 60.0
+_NODE = -1  # the place of the supervisor's own numbers among those of the workers
+
+
+class AdminApi:
+    """The API of one node.
+
+    Args:
+        node: The node.
+
+    Attributes:
+        node: The same.
+        totals: What all workers have counted.
+
+    """
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.totals = Totals()
+        self._started_at = time.monotonic()
+
+    @property
+    def uptime(self) -> float:
+        """Seconds since the node started."""
+        return round(time.monotonic() - self._started_at, 3)
+
+    async def ask(
+        self,
+        name: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        seconds: float = _SECONDS,
+        lasting: str = "",
+    ) -> list[Answer]:
+        """Ask all workers; return those that answered, one at least.
+
+        Raises:
+            Reject: a worker refuses the arguments (400), or none answers (503).
+
+        """
+        answers = await self.node.ask(name, arguments or {}, seconds=seconds, lasting=lasting)
+        for answer in answers:
+            if answer.refused:
+                raise Reject(400, "refused", answer.error)
+        useful = [answer for answer in answers if not answer.error]
+        if not useful:
+            reasons = "; ".join(sorted({answer.error for answer in answers}))
+            raise Reject(503, "no_worker", f"No worker answers: {reasons}")
+        return useful
+
+    async def refresh(self) -> None:
+        """Bring the totals up to date; a worker that does not answer keeps what it told before."""
+        for answer in await self.node.ask("metrics", {}, seconds=_SECONDS):
+            if not answer.error:
+                self.totals.update(answer.worker, answer.pid, answer.result)
+        self.totals.update(_NODE, os.getpid(), await snapshot(self.node.metrics))
+
+
+Handler = Callable[[AdminApi, Any, "Mapping[str, str]"], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation of the API.
+
+    Attributes:
+        method, path: As OpenAPI writes them.
+        summary: What it does, in one sentence.
+        handler: Does it; gets the API, the checked body, and the parameters of the path.
+        result: What it gives; a list of that where ``many``.
+        body: What it takes, if anything.
+        many: Whether it gives a list.
+        open: Whether it needs no token.
+
+    """
+
+    method: str
+    path: str
+    summary: str
+    handler: Handler
+    result: type[Model]
+    body: type[Model] | None = None
+    many: bool = False
+    open: bool = False
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes something."""
+        return self.method != "GET" and not self.path.startswith(
+            ("/v1/explain", "/v1/buckets/peek")
+        )
+
+
+async def health(_api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
+    """Tell that the process answers."""
+    return {"status": "ok"}
+
+
+async def ready(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
+    """Tell whether some worker is ready."""
+    workers = []
+    for answer in await api.node.ask("ready", {}, seconds=_SECONDS):
+        report = answer.result or {"status": "unknown", "checks": {}}
+        workers.append({"worker": answer.worker, **report})
+    some = any(worker["status"] == "ready" for worker in workers)
+    return {"status": "ready" if some else "not_ready", "workers": workers}
+
+
+async def status(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
+    """Tell what runs."""
+    loaded = api.node.loaded
+    answers = await api.node.ask("status", {}, seconds=_SECONDS)
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "uptime": api.uptime,
+        "files": [str(path) for path in loaded.files],
+        "env": loaded.env,
+        "digest": loaded.digest,
+        "workers": [
+            {"worker": one.worker, "pid": one.pid, "error": one.error, **(one.result or {})}
+            for one in answers
+        ],
+    }
+
+
+async def routes(api: AdminApi, _body: None, _path: Mapping[str, str]) -> list[Any]:
+    """Tell the routes; all workers have the same."""
+    told: list[Any] = (await api.ask("routes"))[0].result
+    return told
+
+
+async def route(api: AdminApi, _body: None, path: Mapping[str, str]) -> dict[str, Any]:
+    """Tell one route."""
+    return _named(await routes(api, None, {}), path["name"], "route")
+
+
+async def services(api: AdminApi, _body: None, _path: Mapping[str, str]) -> list[Any]:
+    """Tell the services, with what the workers make of their instances."""
+    answers = await api.ask("services")
+    merged: dict[str, dict[str, Any]] = {}
+    for answer in answers:
+        for one in answer.result:
+            service = merged.setdefault(
+                one["name"],
+                {
+                    "name": one["name"],
+                    "discovery": one["discovery"],
+                    "workers": len(answers),
+                    "instances": {},
+                },
+            )
+            for instance in one["instances"]:
+                _merge(service["instances"], instance)
+    return [{**one, "instances": list(one["instances"].values())} for one in merged.values()]
+
+
+def _merge(instances: dict[str, Any], told: dict[str, Any]) -> None:
+    known = instances.get(told["url"])
+    if known is None:
+        instances[told["url"]] = {**told, "available": int(told["available"])}
+        return
+    known["available"] += int(told["available"])
+    known["active"] += told["active"]
+    known["checked"] = known["checked"] and told["checked"]
+    known["ejected_for"] = max(known["ejected_for"], told["ejected_for"])
+
+
+async def service(api: AdminApi, _body: None, path: Mapping[str, str]) -> dict[str, Any]:
+    """Tell one service."""
+    return _named(await services(api, None, {}), path["name"], "service")
+
+
+def _named(all_of_them: Iterable[dict[str, Any]], name: str, kind: str) -> dict[str, Any]:
+    for one in all_of_them:
+        if one["name"] == name:
+            return one
+    raise Reject(404, "not_found", f"There is no {kind} of this name.")
+
+
+async def breakers(api: AdminApi, _body: None, _path: Mapping[str, str]) -> list[Any]:
+    """Tell the breakers that exist: one is made when its instance gets its first request."""
+    return await _operate(api, "breakers.list", {})
+
+
+async def reset_breakers(
+    api: AdminApi, body: models.BreakerSelection, _path: Mapping[str, str]
+) -> dict[str, Any]:
+    """Close breakers."""
+    return {"count": len(await _operate(api, "breakers.reset", body.model_dump()))}
+
+
+async def peek_buckets(
+    api: AdminApi, body: models.BucketSelection, _path: Mapping[str, str]
+) -> list[Any]:
+    """Tell what buckets hold, of callers that workers have seen lately."""
+    return await _operate(api, "buckets.peek", body.model_dump())
+
+
+async def reset_buckets(
+    api: AdminApi, body: models.BucketSelection, _path: Mapping[str, str]
+) -> dict[str, Any]:
+    """Fill buckets."""
+    return {"count": len(await _operate(api, "buckets.reset", body.model_dump()))}
+
+
+async def _operate(api: AdminApi, name: str, arguments: dict[str, Any]) -> list[Any]:
+    offered = (await api.ask("operations"))[0].result
+    if name not in offered:
+        return []  # none of the filters in use has such a thing
+    answers = await api.ask("operate", {"name": name, "arguments": arguments})
+    return [{"worker": one.worker, **item} for one in answers for item in one.result]
+
+
+async def reload(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
+    """Load the configuration again."""
+    try:
+        loaded = await api.node.reload()
+    except GatewayError as error:
+        raise Reject(422, "reload_refused", str(error)) from error
+    return {"digest": loaded.digest}
+
+
+async def log_level(
+    api: AdminApi, body: models.LogLevelChange, _path: Mapping[str, str]
+) -> dict[str, Any]:
+    """Change from which severity on a logger writes, in the supervisor and in all workers."""
+    await api.ask("log_level", body.model_dump(), lasting=f"log_level {body.logger}")
+    logging.getLogger(body.logger).setLevel(body.level.upper())  # of the supervisor
+    return body.model_dump()
+
+
+async def drain(api: AdminApi, body: models.Drain, _path: Mapping[str, str]) -> dict[str, Any]:
+    """Take the node out of service, or put it back."""
+    await api.ask("drain", body.model_dump(), lasting="drain")
+    return body.model_dump()
+
+
+async def explain(
+    api: AdminApi, body: models.DescribedRequest, _path: Mapping[str, str]
+) -> dict[str, Any]:
+    """Tell what would become of a request, or send it and tell what became of it."""
+    arguments = body.model_dump()
+    answers = await api.node.ask("explain", arguments, seconds=_SEND_SECONDS, one=True)
+    return {"explanation": _first(answers).result}
+
+
+async def explained(api: AdminApi, _body: None, path: Mapping[str, str]) -> dict[str, Any]:
+    """Tell what became of an exchange that was explained, by its request id."""
+    answers = await api.node.ask("explained", {"id": path["id"]}, seconds=_SECONDS)
+    for answer in answers:
+        if not answer.error:
+            return {"explanation": answer.result}
+    raise Reject(404, "not_found", "There is no record of this exchange, or none any more.")
+
+
+def _first(answers: Sequence[Answer]) -> Answer:
+    answer = answers[0]
+    if answer.refused:
+        raise Reject(400, "refused", answer.error)
+    if answer.error:
+        raise Reject(503, "no_worker", f"No worker answers: {answer.error}")
+    return answer
+
+
+async def traffic(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
+    """Tell what routes and services have had."""
+    await api.refresh()
+    by_route: dict[str, dict[str, Any]] = {}
+    for (name, _, _, code), (count,) in api.totals.cells("gatewayd_requests"):
+        told = by_route.setdefault(
+            name, {"route": name, "requests": 0, "refused": 0, "failed": 0, "seconds": 0.0}
+        )
+        told["requests"] += int(count)
+        told["refused"] += int(count) if code.startswith("4") else 0
+        told["failed"] += int(count) if code.startswith("5") else 0
+    for (name,), numbers in api.totals.cells("gatewayd_request_seconds"):
+        if name in by_route:
+            by_route[name]["seconds"] = round(numbers[-1], 6)
+    by_service: dict[str, dict[str, Any]] = {}
+    for (name,), numbers in api.totals.cells("gatewayd_upstream_seconds"):
+        by_service[name] = {
+            "service": name, "attempts": 0, "retries": 0,
+            "requests": int(sum(numbers[:-1])), "seconds": round(numbers[-1], 6),
+        }  # fmt: skip
+    for family in ("attempts", "retries"):
+        full = "gatewayd_upstream_attempts" if family == "attempts" else "gatewayd_retries"
+        for (name,), (count,) in api.totals.cells(full):
+            if name in by_service:
+                by_service[name][family] = int(count)
+    return {
+        "routes": list(by_route.values()),
+        "services": [one for one in by_service.values() if one["requests"]],
+    }
+
+
+OPERATIONS: Sequence[Operation] = (
+    Operation("GET", "/health", "That the process answers.", health, models.Health, open=True),
+    Operation(
+        "GET", "/ready", "Whether some worker is ready; 503 where none is.", ready,
+        models.Readiness, open=True,
+    ),
+    Operation("GET", "/v1/status", "What runs.", status, models.Status),
+    Operation("GET", "/v1/routes", "The routes.", routes, models.Route, many=True),
+    Operation("GET", "/v1/routes/{name}", "One route.", route, models.Route),
+    Operation(
+        "GET", "/v1/services", "The services, with the health of their instances.", services,
+        models.Service, many=True,
+    ),
+    Operation("GET", "/v1/services/{name}", "One service.", service, models.Service),
+    Operation("GET", "/v1/traffic", "What routes and services have had.", traffic, models.Traffic),
+    Operation("GET", "/v1/breakers", "The breakers.", breakers, models.Breaker, many=True),
+    Operation(
+        "POST", "/v1/breakers/reset", "Close breakers.", reset_breakers, models.Count,
+        models.BreakerSelection,
+    ),
+    Operation(
+        "POST", "/v1/buckets/peek", "What buckets hold.", peek_buckets, models.Bucket,
+        models.BucketSelection, many=True,
+    ),
+    Operation(
+        "POST", "/v1/buckets/reset", "Fill buckets.", reset_buckets, models.Count,
+        models.BucketSelection,
+    ),
+    Operation(
+        "POST", "/v1/reload", "Load the configuration again; 422 where it is refused.", reload,
+        models.Reloaded,
+    ),
+    Operation(
+        "PUT", "/v1/log-level", "Change the level of a logger.", log_level, models.LogLevelChange,
+        models.LogLevelChange,
+    ),
+    Operation(
+        "PUT", "/v1/drain", "Take the node out of service, or put it back.", drain, models.Drain,
+        models.Drain,
+    ),
+    Operation(
+        "POST", "/v1/explain", "What becomes of a request.", explain, models.Explanation,
+        models.DescribedRequest,
+    ),
+    Operation(
+        "GET", "/v1/explain/{id}", "What became of an exchange that was explained.", explained,
+        models.Explanation,
+    ),
+)  # fmt: skip
+"""Every operation; ``/metrics`` and ``/openapi.json`` are beside them."""

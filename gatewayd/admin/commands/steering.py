@@ -1,0 +1,45 @@
+"""Commands that change something in a worker."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from gatewayd.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from gatewayd.admin.commands import Commands
+
+
+async def drain(commands: Commands, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Take the worker out of service, or put it back; what comes all the same is served.
+
+    Idle connections are closed, so that their clients look for another node.
+    """
+    wanted = bool(arguments["draining"])
+    commands.generations.set_out_of_service(wanted)
+    if wanted:
+        commands.server.close_idle()
+    return {"draining": commands.generations.current.gateway.readiness.draining}
+
+
+async def log_level(_: Commands, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Change from which severity on a logger of ours writes, until the worker ends."""
+    name, level = str(arguments["logger"]), str(arguments["level"])
+    if name != "gatewayd" and name not in logging.root.manager.loggerDict:
+        raise GatewayError(f"there is no logger {name!r}")  # so names do not pile up
+    logging.getLogger(name).setLevel(level.upper())
+    return {"logger": name, "level": level}
+
+
+async def operations(commands: Commands, _: Mapping[str, Any]) -> list[str]:
+    """Tell the operations that filters offer."""
+    return commands.generations.current.gateway.admin.names
+
+
+async def operate(commands: Commands, arguments: Mapping[str, Any]) -> list[Any]:
+    """Run an operation that filters offer."""
+    admin = commands.generations.current.gateway.admin
+    return await admin.run(str(arguments["name"]), arguments["arguments"])

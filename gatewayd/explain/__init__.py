@@ -1,0 +1,1 @@
+"""Why the gateway does with a request what it does."""

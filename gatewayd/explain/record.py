@@ -1,0 +1,139 @@
+"""The record of one exchange that really took place, for whoever asks why it went as it did.
+
+It is made from an observation (:mod:`gatewayd.observation`) and from the configuration: which
+routes were candidates and what each failed at, what every filter decided and how long it took, by
+which file and line it is there, which header fields it changed, and the attempts at instances.
+Values of header fields are not in it.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+from gatewayd.exchange import ROUTE, SERVICE
+from gatewayd.explain.dry_run import describe_verdict
+from gatewayd.explain.routes import path_of, place
+from gatewayd.observation import OBSERVATION
+from gatewayd.telemetry.tracing import get_trace_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gatewayd.exchange import Exchange
+    from gatewayd.generation import Generation
+    from gatewayd.observation import Visit
+    from gatewayd.pipeline import Step
+    from gatewayd.routing.table import Verdict
+
+MAX_CANDIDATES = 50
+"""Routes that a record tells of; those that fail at nothing or at least match the path first."""
+
+_MAX_RECORDS = 64
+
+
+def explain_exchange(generation: Generation, exchange: Exchange) -> dict[str, Any]:
+    """Return the record of an exchange, as far as it has come.
+
+    Args:
+        generation: What it runs in.
+        exchange: It carries an observation, or the record tells of no filters.
+
+    """
+    request, route, service = exchange.request, exchange.get(ROUTE), exchange.get(SERVICE)
+    loaded = generation.loaded
+    verdicts = generation.routes.explain(
+        request.method,
+        request.path,
+        host=request.host,
+        headers=request.headers,
+        query=request.query,
+    )
+    record: dict[str, Any] = {
+        "id": exchange.id,
+        "trace_id": get_trace_id(exchange),
+        "generation": generation.number,
+        "request": {
+            "method": request.method,
+            "path": request.path,
+            "host": request.host,
+            "client": request.peer.address,
+        },
+        "route": None,
+        "service": None if service is None else service.name,
+        "candidates": [describe_verdict(one, route, loaded) for one in _nearest(verdicts)],
+        "filters": _filters(generation, exchange),
+        "refusal": None,
+    }
+    if route is not None:
+        record["route"] = {
+            "name": route.name,
+            "place": place(loaded, path_of(route)),
+            "params": dict(exchange.params),
+        }
+    if exchange.refusal is not None:
+        reject = exchange.refusal
+        record["refusal"] = {
+            "status": reject.status, "code": reject.code, "detail": reject.detail,
+        }  # fmt: skip
+    return record
+
+
+def _nearest(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """Return the routes that came nearest to taking the request."""
+    ranks = {"": 0, "method": 1, "host": 3, "path": 4}
+    ranked = sorted(verdicts, key=lambda one: ranks.get(one.failed, 2) - one.chosen)
+    return ranked[:MAX_CANDIDATES]
+
+
+def _filters(generation: Generation, exchange: Exchange) -> list[dict[str, Any]]:
+    observation = exchange.get(OBSERVATION)
+    if observation is None:
+        return []
+    steps = {id(step.filter): step for step in _steps(generation, exchange)}
+    return [_visit(generation, one, steps.get(id(one.filter))) for one in observation.visits]
+
+
+def _steps(generation: Generation, exchange: Exchange) -> Iterable[Step]:
+    pipeline = generation.pipeline
+    yield from pipeline.entry.steps
+    if ROUTE in exchange and SERVICE in exchange:
+        chain = pipeline.chains.get((exchange[ROUTE].name, exchange[SERVICE].name))
+        yield from chain.steps if chain else ()
+
+
+def _visit(generation: Generation, visit: Visit, step: Step | None) -> dict[str, Any]:
+    path = () if step is None else step.settings.path
+    told: dict[str, Any] = {
+        "filter": visit.filter.name,
+        "decision": visit.decision,
+        "loop_us": round(visit.loop_seconds * 1e6, 1),
+        "wait_us": round(visit.wait_seconds * 1e6, 1),
+        "place": place(generation.loaded, path),
+    }
+    optional = {
+        "status": visit.status,
+        "code": visit.code,
+        "reason": visit.reason,
+        "instance": visit.instance,
+        "request_headers": visit.request_changes,
+        "response_headers": visit.response_changes,
+    }
+    return told | {name: value for name, value in optional.items() if value}
+
+
+class Records:
+    """The records of the last exchanges that were explained, by request id."""
+
+    def __init__(self) -> None:
+        self._records: OrderedDict[str, dict[str, Any]] = OrderedDict()
+
+    def add(self, record: dict[str, Any]) -> None:
+        """Keep a record; the oldest one makes room."""
+        self._records[record["id"]] = record
+        if len(self._records) > _MAX_RECORDS:
+            self._records.popitem(last=False)
+
+    def get(self, request_id: str) -> dict[str, Any] | None:
+        """Return a record, ``None`` where there is none any more."""
+        return self._records.get(request_id)

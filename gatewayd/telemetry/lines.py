@@ -1,0 +1,176 @@
+"""Lines written from a thread of their own, so that a slow disk or a full pipe blocks nobody.
+
+Whoever writes appends to a queue of bounded length, and what finds no place there is counted. The
+thread writes many lines at once. It is woken once for a batch and not for each line: waking it
+costs more than a line does.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STANDARD: Final = {"stdout": 1, "stderr": 2}
+"""Destinations that are no files."""
+
+# Writes to a pipe of at most so many bytes are not mixed with those of other processes (pipe(7)).
+_PIPE_BYTES = 4096
+_FILE_BYTES = 256 * 1024
+_STUCK_SECONDS = 0.5  # after which a destination that takes nothing is looked at again
+
+
+class LineWriter:
+    """Writes lines to a file or a standard stream.
+
+    A file is opened again when it was moved or removed, as logrotate does.
+
+    Args:
+        path: ``stdout``, ``stderr``, or a file that is appended to, and made where it is missing.
+        capacity: Lines that may wait.
+        interval: Seconds over which lines are gathered into one write.
+
+    Attributes:
+        capacity: Lines that may wait; may be changed.
+        full: Lines that were dropped because too many waited.
+        failed: Lines that could not be written.
+
+    Raises:
+        OSError: the file cannot be opened.
+
+    """
+
+    def __init__(self, path: str, *, capacity: int, interval: float) -> None:
+        self.full = 0
+        self.failed = 0
+        self._path = "" if path in STANDARD else path
+        self._descriptor = STANDARD[path] if path in STANDARD else _open(path)
+        self._atomic = _FILE_BYTES if self._is_regular() else _PIPE_BYTES
+        self.capacity = capacity
+        self._interval = interval
+        self._lines: deque[bytes] = deque()
+        self._awake = False
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._torn = False
+        self._thread = threading.Thread(target=self._run, name=f"lines to {path}", daemon=True)
+        self._thread.start()
+
+    def write(self, line: bytes) -> None:
+        """Have a line written, its newline included; never blocks."""
+        lines = self._lines
+        if len(lines) >= self.capacity:
+            self.full += 1
+            return
+        lines.append(line)
+        # In this order: the thread takes the mark away before it looks for lines.
+        if not self._awake:
+            self._awake = True
+            self._wake.set()
+
+    def close(self, seconds: float) -> None:
+        """Write what waits, for at most so many seconds; what is left then counts as failed."""
+        self._closing.set()
+        self._wake.set()
+        self._thread.join(seconds)
+        if self._thread.is_alive():
+            self.failed += len(self._lines)
+        elif self._path:
+            os.close(self._descriptor)
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._wake.wait()
+            self._closing.wait(self._interval)
+            self._wake.clear()
+            self._awake = False
+            self._write_all()
+        self._write_all()
+
+    def _write_all(self) -> None:
+        if self._path and self._lines:
+            self._follow()
+        while self._lines:
+            chunk = list(self._next_chunk())
+            try:
+                self._write_fully(b"\n" * self._torn + b"".join(chunk))
+            except OSError:
+                # Nobody can be told but by the count: what would be told is what cannot be written.
+                self.failed += len(chunk)
+            else:
+                self._torn = False
+
+    def _next_chunk(self) -> Iterator[bytes]:
+        size = 0
+        lines = self._lines
+        while lines and (not size or size + len(lines[0]) <= self._atomic):
+            line = lines.popleft()
+            size += len(line)
+            yield line
+
+    def _write_fully(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                written = os.write(self._descriptor, view)
+            except BlockingIOError:  # somebody has made the pipe non-blocking
+                select.select((), (self._descriptor,), (), _STUCK_SECONDS)
+                if self._closing.is_set():
+                    raise
+                continue
+            self._torn = written < len(view)
+            view = view[written:]
+
+    def _follow(self) -> None:
+        """Open the file again where it is not the one that stands under its name any more."""
+        with suppress(OSError):  # then the lines go where they went before
+            here = os.fstat(self._descriptor)
+            try:
+                there = os.stat(self._path)  # noqa: PTH116  # of the same kind as the one above
+                moved = (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
+            except FileNotFoundError:
+                moved = True
+            if moved:
+                fresh = _open(self._path)
+                os.close(self._descriptor)
+                self._descriptor = fresh
+
+    def _is_regular(self) -> bool:
+        try:
+            return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        except OSError:  # a standard stream that was closed before we came
+            return False
+
+    def __repr__(self) -> str:
+        return f"<lines to {self._path or self._descriptor}: {len(self._lines)} wait>"
+
+
+def _open(path: str) -> int:
+    # Not for others to read: lines tell who has called what. A named pipe must not wait for its
+    # reader, and a device must not become our terminal.
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
+    return os.open(path, flags, 0o640)
+
+
+class Timestamps:
+    """Writes the time of now in RFC 3339, with milliseconds, in UTC."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._text = ""
+
+    def of(self, now: float) -> str:
+        """Return the text of a time of the Unix clock; the seconds are written once each."""
+        second = int(now)
+        if second != self._second:
+            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._text}.{int((now - second) * 1000):03d}Z"
