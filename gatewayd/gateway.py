@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from gatewayd.admin.operations import AdminOperations
 from gatewayd.audit import Audit
 from gatewayd.events import Events
-from gatewayd.explain.record import Records
+from gatewayd.explain.records import Records
 from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:

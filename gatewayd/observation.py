@@ -53,17 +53,14 @@ class Visit:
         status: Status of its response or refusal, if there is one.
         code: Code of the refusal that left it, its own or a later filter's.
         reason: What its own refusal, or the error, says.
-        instance: URL of the instance that was chosen when it was left; of detailed observations, as
-            what follows.
-        request_changes, response_changes: Names of header fields that it added (``+``), removed
-            (``-``) or changed (``~``).
+        instance: URL of the instance that was chosen when it was left; of detailed observations.
 
     """
 
     __slots__ = (
-        "_from_behind", "_lines", "code", "decision", "entered_at", "filter", "forwards",
-        "instance", "left_at", "longest_step", "loop_seconds", "position", "reason",
-        "request_changes", "response_changes", "status", "wait_seconds",
+        "_from_behind", "_request", "_response", "code", "decision", "entered_at", "filter",
+        "forwards", "instance", "left_at", "longest_step", "loop_seconds", "position", "reason",
+        "status", "wait_seconds",
     )  # fmt: skip
 
     def __init__(self, filter: AnyFilter, position: int, entered_at: float) -> None:  # noqa: A002
@@ -80,9 +77,8 @@ class Visit:
         self.code: str | None = None
         self.reason = ""
         self.instance = ""
-        self.request_changes: list[str] = []
-        self.response_changes: list[str] = []
-        self._lines: Lines | None = None
+        self._request: list[Lines] = []  # before and after; of detailed observations
+        self._response: list[Lines] = []
         self._from_behind: BaseException | None = None
 
     def returned(self, response: Response) -> None:
@@ -105,28 +101,37 @@ class Visit:
     async def forward(self, exchange: Exchange, forward: Forward) -> Response:
         """Run the filters behind it."""
         self.forwards += 1
-        detailed = self._lines is not None
-        if detailed:
-            self.request_changes = _changes(self._lines or (), exchange.request.headers.raw)
+        if self._request:
+            self._request[1:] = (tuple(exchange.request.headers.raw),)
         try:
             response = await forward(exchange)
         except BaseException as error:
             self._from_behind = error
             raise
-        if detailed:
-            self._lines = tuple(response.headers.raw)
+        if self._request:
+            self._response[:] = (tuple(response.headers.raw),)
         return response
 
     def begin_details(self, exchange: Exchange) -> None:
         """Remember the header fields that it finds."""
-        self._lines = tuple(exchange.request.headers.raw)
+        self._request = [tuple(exchange.request.headers.raw)]
 
     def end_details(self, exchange: Exchange, response: Response | None) -> None:
-        """Note what it has changed, and which instance was chosen."""
+        """Note what it has left, and which instance was chosen."""
         if INSTANCE in exchange:
             self.instance = exchange[INSTANCE].url
-        if response is not None and self.forwards:
-            self.response_changes = _changes(self._lines or (), response.headers.raw)
+        if response is not None and self._response:
+            self._response.append(tuple(response.headers.raw))
+
+    @property
+    def request_changes(self) -> list[str]:
+        """Names of request fields that it added (``+``), removed (``-``) or changed (``~``)."""
+        return _changes(*self._request) if len(self._request) == 2 else []
+
+    @property
+    def response_changes(self) -> list[str]:
+        """The same of the response."""
+        return _changes(*self._response) if len(self._response) == 2 else []
 
     def __repr__(self) -> str:
         return f"<visit of {self.filter.name}: {self.decision}>"
@@ -255,6 +260,18 @@ class _Driven:
         return self._observation.drive(self._visit, self._running)
 
 
+async def _run_detailed(
+    observation: Observation, visit: Visit, exchange: Exchange, call: Awaitable[Response]
+) -> Response:
+    visit.begin_details(exchange)
+    response = None
+    try:
+        response = await _Driven(observation, visit, call)
+        return response
+    finally:
+        visit.end_details(exchange, response)
+
+
 def observed(one: AnyFilter, position: int, forward: Forward) -> Forward:
     """Return the instrumented call of a filter, for exchanges that carry :data:`OBSERVATION`."""
     call: Callable[[Exchange, Forward], Awaitable[Response]] = one.__call__
@@ -269,16 +286,10 @@ def observed(one: AnyFilter, position: int, forward: Forward) -> Forward:
             return await visit.forward(again, forward)
 
         async def run() -> Response:
-            if not observation.detailed:
-                return await call(exchange, forward_noting)  # one that is no coroutine counts, too
-            visit.begin_details(exchange)
-            response = None
-            try:
-                response = await call(exchange, forward_noting)
-                return response
-            finally:
-                visit.end_details(exchange, response)
+            return await call(exchange, forward_noting)  # one that is no coroutine counts, too
 
+        if observation.detailed:
+            return await _run_detailed(observation, visit, exchange, run())
         return await _Driven(observation, visit, run())
 
     return step

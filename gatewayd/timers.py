@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ class Sweeper:
 
     Args:
         interval: Seconds between sweeps; how late a deadline may be met.
-        clock: Monotonic clock; the running loop's where absent.
+        clock: Monotonic clock; the system's where absent. (The running loop's counts milliseconds
+            under uvloop, which is too coarse for what is measured with it.)
 
     """
 
     def __init__(self, interval: float = 0.05, clock: Clock | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         self._interval = interval
-        self.clock = self._loop.time if clock is None else clock
+        self.clock = time.monotonic if clock is None else clock
         self._watched: set[Expiring] = set()
         self._handle: asyncio.TimerHandle | None = None
         self._closed = False

@@ -122,7 +122,7 @@ async def make_reloading(folder: Path) -> AsyncIterator[Reloading]:
     yield reloading
     await reloading.generations.close()
     reloading.sweeper.close()
-    assert len(reloading.generations._kept) == 0
+    assert len(reloading.generations.kept) == 0
     started = [event for event in reloading.events if event.startswith("start")]
     assert len(reloading.events) == 2 * len(started)
 
@@ -193,12 +193,12 @@ async def test_what_cannot_be_used_changes_nothing_and_says_where(
     reloading: Reloading, more: str, message: str
 ) -> None:
     first = await reloading.adopt()
-    kept = len(reloading.generations._kept)
+    kept = len(reloading.generations.kept)
     with pytest.raises(ConfigError, match=message):
         await reloading.adopt("second", more)
     assert reloading.generations.current is first
     assert await reloading.answer() == b"first"
-    assert len(reloading.generations._kept) == kept
+    assert len(reloading.generations.kept) == kept
     assert reloading.events == ["start first"]
 
 
@@ -215,7 +215,7 @@ async def test_a_first_generation_that_cannot_be_used_leaves_nothing(
 ) -> None:
     with pytest.raises(GatewayError, match="'noting' failed to start"):
         await reloading.adopt(fail="'start'")
-    assert len(reloading.generations._kept) == 0
+    assert len(reloading.generations.kept) == 0
     await reloading.adopt("second")
     assert await reloading.answer() == b"second"
 

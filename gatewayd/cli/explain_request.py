@@ -76,7 +76,8 @@ def _show(record: dict[str, Any], *, json: bool) -> None:
 
 def _row(one: dict[str, Any]) -> list[str]:
     what = [str(one[key]) for key in ("status", "code", "reason", "instance") if key in one]
-    for key in ("request_headers", "response_headers"):
-        what += one.get(key, ())
+    for key, shown in (("request_headers", "request"), ("response_headers", "response")):
+        if one.get(key):
+            what.append(f"{shown}: {' '.join(one[key])}")
     times = one["loop_us"], one["wait_us"]
     return [one["filter"], one["decision"], *map(str, times), " ".join(what), one["place"]]

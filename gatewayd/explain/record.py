@@ -8,10 +8,9 @@ Values of header fields are not in it.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.exchange import ROUTE, SERVICE
+from gatewayd.exchange import INSTANCE, ROUTE, SERVICE
 from gatewayd.explain.dry_run import describe_verdict
 from gatewayd.explain.routes import path_of, place
 from gatewayd.observation import OBSERVATION
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from gatewayd.exchange import Exchange
+    from gatewayd.filter import Filter
     from gatewayd.generation import Generation
     from gatewayd.observation import Visit
     from gatewayd.pipeline import Step
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 MAX_CANDIDATES = 50
 """Routes that a record tells of; those that fail at nothing or at least match the path first."""
-
-_MAX_RECORDS = 64
 
 
 def explain_exchange(generation: Generation, exchange: Exchange) -> dict[str, Any]:
@@ -103,37 +101,30 @@ def _steps(generation: Generation, exchange: Exchange) -> Iterable[Step]:
 
 
 def _visit(generation: Generation, visit: Visit, step: Step | None) -> dict[str, Any]:
-    path = () if step is None else step.settings.path
     told: dict[str, Any] = {
         "filter": visit.filter.name,
         "decision": visit.decision,
         "loop_us": round(visit.loop_seconds * 1e6, 1),
         "wait_us": round(visit.wait_seconds * 1e6, 1),
-        "place": place(generation.loaded, path),
+        "place": _place(generation, step),
     }
     optional = {
         "status": visit.status,
         "code": visit.code,
         "reason": visit.reason,
-        "instance": visit.instance,
+        "instance": visit.instance if _chooses(visit.filter) else "",
         "request_headers": visit.request_changes,
         "response_headers": visit.response_changes,
     }
     return told | {name: value for name, value in optional.items() if value}
 
 
-class Records:
-    """The records of the last exchanges that were explained, by request id."""
+def _place(generation: Generation, step: Step | None) -> str:
+    """Return the most specific place that says something of a filter; empty for its defaults."""
+    if step is None or not step.settings.origins:
+        return ""
+    return place(generation.loaded, step.settings.path)
 
-    def __init__(self) -> None:
-        self._records: OrderedDict[str, dict[str, Any]] = OrderedDict()
 
-    def add(self, record: dict[str, Any]) -> None:
-        """Keep a record; the oldest one makes room."""
-        self._records[record["id"]] = record
-        if len(self._records) > _MAX_RECORDS:
-            self._records.popitem(last=False)
-
-    def get(self, request_id: str) -> dict[str, Any] | None:
-        """Return a record, ``None`` where there is none any more."""
-        return self._records.get(request_id)
+def _chooses(one: Filter[Any]) -> bool:
+    return one.terminal or INSTANCE in one.provides

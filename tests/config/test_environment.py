@@ -127,7 +127,7 @@ def test_values_of_the_file_are_taken_as_they_stand(folder: ConfigFolder) -> Non
 
 EXPECTED = (
     "expected GATEWAYD_SECTION__KEY with a section of "
-    "audit, config, filters, pipeline, redis, routing, server, store"
+    "admin, audit, config, filters, logging, pipeline, redis, routing, server, store"
 )
 NAMES = [
     ("GATEWAYD_SERVER__PROT", "server.prot: unknown key (did you mean 'port'?)"),

@@ -149,7 +149,7 @@ weight = 1
         (
             "environment variable GATEWAYD_X__Y: is no setting "
             "(expected GATEWAYD_SECTION__KEY with a section of "
-            "audit, config, filters, pipeline, redis, routing, server, store)"
+            "admin, audit, config, filters, logging, pipeline, redis, routing, server, store)"
         ),
         "gateway.toml:3: server.prot: unknown key (did you mean 'port'?)",
         (

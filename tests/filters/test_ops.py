@@ -168,6 +168,7 @@ async def test_close_ends_a_run_under_way() -> None:
     async with running(Ops, gateway=gateway) as ops:
         probe = asyncio.create_task(get(ops, "/ready"))
         await redis.asked.wait()
+        await gateway.readiness.close()  # as the generation does
     with pytest.raises(asyncio.CancelledError):
         await probe
 
@@ -176,7 +177,7 @@ async def test_logs_an_outage_once_and_its_end(caplog: pytest.LogCaptureFixture)
     clock, redis = FakeClock(), Dependency()
     gateway = make_gateway(clock=clock)
     gateway.readiness.add("redis", redis.check)
-    caplog.set_level(logging.INFO, "gatewayd.filters.ops")
+    caplog.set_level(logging.INFO, "gatewayd.readiness")
     async with running(Ops, gateway=gateway) as ops:
         for failure in (None, ConnectionError("refused"), ConnectionError("refused"), None, None):
             redis.failure = failure

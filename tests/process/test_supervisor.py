@@ -65,7 +65,7 @@ def make_config(folder: Path, drain: int) -> LoadedConfig:
 
 
 def make_supervisor(loaded: LoadedConfig, *children: FakeChild) -> Supervisor:
-    supervisor = Supervisor(loaded, lambda: loaded, [], "info")
+    supervisor = Supervisor(loaded, lambda: loaded, [])
     for child in children:
         child.runs = pack(loaded)
     supervisor._children = dict(enumerate(children))  # type: ignore[arg-type]

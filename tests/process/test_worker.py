@@ -111,4 +111,4 @@ async def test_a_system_without_room_for_processes_is_a_failure(
     monkeypatch.setattr(asyncio, "create_subprocess_exec", refuse)
     failure = pytest.raises(ChildFailed, match=r"no process can be started: .*unavailable")
     with make_board_file() as board, make_shared_file(1) as shared, failure:
-        await Child.spawn(running.listener, board, shared, "info")
+        await Child.spawn(running.listener, board, shared)
