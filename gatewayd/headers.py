@@ -147,6 +147,26 @@ class Headers:
             if self._encoded is not None:
                 self._encoded += name + b": " + value + b"\r\n"
 
+    def put(self, key: bytes, name: bytes, value: bytes) -> None:
+        """Append a line of a name that is not there yet; a third of the time of :meth:`set`.
+
+        Args:
+            key: The name in lower case. The caller vouches that ``index`` does not have it, and for
+                the rest.
+            name: The name as it goes on the wire.
+            value: The value.
+
+        """
+        if self._shared:
+            self._raw = self._raw.copy()
+            self._index = None if self._index is None else self._index.copy()
+            self._shared = False
+        self._raw.append((name, value))
+        if self._index is not None:
+            self._index[key] = value
+        if self._encoded is not None:
+            self._encoded = b"%b%b: %b\r\n" % (self._encoded, name, value)
+
     def extend_with(self, other: Headers) -> None:
         """Append the lines of other headers; half the time of :meth:`extend` where prepared."""
         if self._index is None or not self._index.keys().isdisjoint(other.index):

@@ -50,6 +50,8 @@ class RequestId(Filter[RequestIdConfig]):
         super().__init__(config, gateway)
         self._header = config.header
         self._key = config.header.lower().encode()
+        self._name = config.header.encode()
+        self._responds = config.response
         self._trust = config.trust
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
@@ -58,11 +60,17 @@ class RequestId(Filter[RequestIdConfig]):
         sent = request.headers.index.get(self._key)
         if sent is not None and self._believes(request.peer) and _ACCEPTABLE.fullmatch(sent):
             exchange.id = sent.decode()
-        request.headers.set(self._header, exchange.id)
+        self._write(request.headers, exchange.id)
         response = await forward(exchange)
-        if self.config.response:
-            response.headers.set(self._header, exchange.id)
+        if self._responds:
+            self._write(response.headers, exchange.id)
         return response
+
+    def _write(self, headers: Headers, request_id: str) -> None:
+        if self._key in headers.index:
+            headers.set(self._header, request_id)
+        else:
+            headers.put(self._key, self._name, request_id.encode("ascii"))
 
     def _believes(self, peer: Peer) -> bool:
         return self._trust == "always" or (self._trust == "trusted_peers" and peer.trusted)

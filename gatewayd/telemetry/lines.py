@@ -24,7 +24,6 @@ STANDARD: Final = {"stdout": 1, "stderr": 2}
 
 # Writes to a pipe of at most so many bytes are not mixed with those of other processes (pipe(7)).
 _PIPE_BYTES = 4096
-_FILE_BYTES = 256 * 1024
 _STUCK_SECONDS = 0.5  # after which a destination that takes nothing is looked at again
 
 
@@ -53,7 +52,7 @@ class LineWriter:
         self.failed = 0
         self._path = "" if path in STANDARD else path
         self._descriptor = STANDARD[path] if path in STANDARD else _open(path)
-        self._atomic = _FILE_BYTES if self._is_regular() else _PIPE_BYTES
+        self._is_file = self._is_regular()
         self.capacity = capacity
         self._interval = interval
         self._lines: deque[bytes] = deque()
@@ -98,8 +97,7 @@ class LineWriter:
     def _write_all(self) -> None:
         if self._path and self._lines:
             self._follow()
-        while self._lines:
-            chunk = list(self._next_chunk())
+        for chunk in self._chunks():
             try:
                 self._write_fully(b"\n" * self._torn + b"".join(chunk))
             except OSError:
@@ -108,13 +106,23 @@ class LineWriter:
             else:
                 self._torn = False
 
-    def _next_chunk(self) -> Iterator[bytes]:
-        size = 0
+    def _chunks(self) -> Iterator[list[bytes]]:
+        """Take the lines that wait, in portions that are written at once."""
         lines = self._lines
-        while lines and (not size or size + len(lines[0]) <= self._atomic):
-            line = lines.popleft()
-            size += len(line)
-            yield line
+        while count := len(lines):
+            taken = [lines.popleft() for _ in range(count)]
+            if self._is_file:
+                yield taken
+                continue
+            portion: list[bytes] = []
+            size = 0
+            for line in taken:
+                if portion and size + len(line) > _PIPE_BYTES:
+                    yield portion
+                    portion, size = [], 0
+                portion.append(line)
+                size += len(line)
+            yield portion
 
     def _write_fully(self, data: bytes) -> None:
         view = memoryview(data)

@@ -1,8 +1,8 @@
-"""The filters of an authenticated request: gatewayd with ``filters.toml``, and Envoy with the same.
+"""All filters on every request: gatewayd with ``full.toml``, and Envoy with the same.
 
 The same work: a JWT (HS256) verified and remembered, a role asked for, a local token bucket, 200
-routes, retries, ejection of failing instances, a request id. What Envoy has no equivalent of is not
-asked of it.
+routes, retries, ejection of failing instances, a request id, statistics, a line of JSON for each
+request in an access log. What Envoy has no equivalent of is not asked of it.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from tests.bench.peers import Place
     from tests.support.process import Process
 
-CONFIG = Path(__file__).parent / "conf" / "filters.toml"
-"""These filters, 200 routes, with fixed ports: itself on 8123, its origins on 9101 to 9103."""
+CONFIG = Path(__file__).parent / "conf" / "full.toml"
+"""All filters, 200 routes, with fixed ports: itself on 8123, its origins on 9101 to 9103."""
 
 PORT = 8123
 
@@ -51,7 +51,7 @@ def gatewayd(place: Place) -> Process:
         place.folder,
         port=PORT,
         cores=place.cores,
-        environment={"BENCH_SECRET": _SECRET},
+        environment={"BENCH_SECRET": _SECRET, "BENCH_RUN": str(place.folder)},
     )
 
 
@@ -62,6 +62,7 @@ def envoy(place: Place) -> Process:
         routes=[_route(path) for path in PATHS],
         filters=[_jwt_authn(), _rbac(), _local_ratelimit()],
         generate_request_id=True,
+        access_log=[_access_log(place)],
     )
     (cluster,) = config["static_resources"]["clusters"]
     cluster["outlier_detection"] = {"consecutive_5xx": 5, "base_ejection_time": "5s"}
@@ -75,6 +76,41 @@ def _route(path: str) -> dict[str, Any]:
             "cluster": "origin",
             "timeout": "30s",
             "retry_policy": {"retry_on": "connect-failure,5xx", "num_retries": 2},
+        },
+    }
+
+
+def _access_log(place: Place) -> dict[str, Any]:
+    """Return an access log in JSON with the fields of gatewayd's."""
+    line = {
+        "timestamp": "%START_TIME%",
+        "http.request.method": "%REQ(:METHOD)%",
+        "url.path": "%REQ(:PATH)%",
+        "url.scheme": "%REQ(:SCHEME)%",
+        "server.address": "%REQ(:AUTHORITY)%",
+        "network.protocol.version": "%PROTOCOL%",
+        "client.address": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+        "http.response.status_code": "%RESPONSE_CODE%",
+        "http.response.body.size": "%BYTES_SENT%",
+        "http.request.body.size": "%BYTES_RECEIVED%",
+        "http.server.request.duration": "%DURATION%",
+        "request.id": "%REQ(X-REQUEST-ID)%",
+        "user_agent.original": "%REQ(USER-AGENT)%",
+        "route": "%ROUTE_NAME%",
+        "service": "%UPSTREAM_CLUSTER%",
+        "instance": "%UPSTREAM_HOST%",
+        "attempts": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
+        "upstream.duration": "%RESPONSE_DURATION%",
+        "enduser.id": "%DYNAMIC_METADATA(envoy.filters.http.jwt_authn:payload:sub)%",
+        "trace.parent": "%REQ(TRACEPARENT)%",
+        "error.type": "%RESPONSE_FLAGS%",
+    }
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
+            "path": str(place.folder / "access.log"),
+            "log_format": {"json_format": line},
         },
     }
 

@@ -184,6 +184,7 @@ def envoy_skeleton(
     routes: Sequence[dict[str, Any]],
     filters: Sequence[dict[str, Any]] = (),
     generate_request_id: bool = False,
+    access_log: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the configuration of an Envoy that forwards to the origins, round robin.
 
@@ -192,6 +193,7 @@ def envoy_skeleton(
         routes: The routes.
         filters: HTTP filters in front of the router.
         generate_request_id: Whether each request gets an id.
+        access_log: Access loggers.
     """
     router = {
         "@type": f"{EXTENSIONS}.filters.http.router.v3.Router",
@@ -217,6 +219,7 @@ def envoy_skeleton(
         "codec_type": "HTTP1",
         "generate_request_id": generate_request_id,
         "use_remote_address": True,
+        "access_log": access_log,
         "route_config": {"virtual_hosts": [host]},
         "http_filters": [*filters, {"name": "envoy.filters.http.router", "typed_config": router}],
     }

@@ -73,7 +73,7 @@ def filters(plan: Plan) -> Iterator[list[Contest]]:
         yield [
             Contest(
                 name="filters",
-                title="JWT, role, token bucket, 200 routes, retry and breaker",
+                title="JWT, role, bucket, 200 routes, retry, breaker, metrics, JSON access log",
                 unit="request",
                 baseline="envoy",
                 origins=JSON_ORIGINS,

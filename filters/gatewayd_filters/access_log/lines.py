@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -19,19 +19,25 @@ from gatewayd_filters.access_log.redaction import LONGEST, REDACTED, Redaction, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from gatewayd import Exchange, Headers
+    from gatewayd import Body, Exchange, Headers, Route, Service
     from gatewayd_filters.access_log.config import AccessLogConfig
 
 CLIENT_LEFT = 499
 """What stands for the status where the client has left before there was one, as in nginx."""
 
 _VERSIONS = {(1, 1): "1.1", (1, 0): "1.0"}
+_REMEMBERED = 4096
+# What stands for itself in a string of JSON, and is not too long.
+_PLAIN = re.compile(rf"[ !#-\[\]-~]{{0,{LONGEST}}}").fullmatch
 # What would end the line, or the quoted string in it.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]|[^\x00-\xff]')
 
 
 class JsonLines:
     """Writes lines as JSON.
+
+    Most of a line is the same for all requests of one client to one route, so that part is encoded
+    once and kept; what differs is written around it. (Encoding a whole line takes 3 us more.)
 
     Args:
         config: The filter's settings.
@@ -46,62 +52,111 @@ class JsonLines:
         secret = {name.lower() for name in (*SECRET_FIELDS, *config.redact_headers)}
         self._request = _fields("http.request.header", config.request_headers, secret)
         self._response = _fields("http.response.header", config.response_headers, secret)
+        self._same: dict[tuple[object, ...], str] = {}
 
     def line(self, exchange: Exchange, error: BaseException | None) -> bytes:
         """Return the line of an exchange that has ended."""
         request, response = exchange.request, exchange.response
-        peer, path = request.peer, request.path
-        line: dict[str, Any] = {
-            "timestamp": self._timestamps.of(time.time()),
-            "http.request.method": request.method,
-            "url.path": path if len(path) <= LONGEST else shortened(path),
-            "url.scheme": peer.scheme,
-            "server.address": request.host,
-            "network.protocol.version": _VERSIONS[request.version],
-            "client.address": peer.address,
-            "http.response.status_code": CLIENT_LEFT if response is None else response.status,
-            "http.response.body.size": exchange.sent,
-            "http.server.request.duration": round(self._clock() - exchange.received_at, 6),
-            "gatewayd.request.id": exchange.id,
-        }
-        agent = request.headers.index.get(b"user-agent")
-        if agent is not None:
-            line["user_agent.original"] = shortened(agent.decode("latin-1"))
+        status = CLIENT_LEFT if response is None else response.status
+        seconds = self._clock() - exchange.received_at
+        text = (
+            f'{{"timestamp":"{self._timestamps.of(time.time())}",{self._same_part(exchange)}'
+            f'"url.path":{_quoted(request.path)},"http.response.status_code":{status}'
+            f',"http.response.body.size":{exchange.sent}'
+            f',"http.server.request.duration":{seconds:.6f}'
+            f',"gatewayd.request.id":{_quoted(exchange.id)}'
+        )
+        if exchange.attempts:
+            text += (
+                f',"gatewayd.attempts":{exchange.attempts}'
+                f',"gatewayd.upstream.duration":{exchange.upstream_seconds:.6f}'
+            )
+        trace = exchange.get(TRACE)
+        if trace is not None:
+            text += f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"'
         if request.query is not None:
-            line["url.query"] = shortened(self._redact(request.query))
-        body = request.body
-        size = len(body) if type(body) is bytes else getattr(body, "length", None)
-        if size:
-            line["http.request.body.size"] = size
-        _add_known(line, exchange)
+            text += f',"url.query":{_quoted(self._redact(request.query))}'
+        if request.body:
+            text += _size_of(request.body)
         if exchange.refusal is not None:
-            line["error.type"] = exchange.refusal.code
+            text += f',"error.type":{_quoted(exchange.refusal.code)}'
         elif error is not None:
-            line["error.type"] = type(error).__qualname__
+            text += f',"error.type":{_quoted(type(error).__qualname__)}'
         if self._request:
-            _add(line, self._request, request.headers)
+            text += _named(self._request, request.headers)
         if self._response and response is not None:
-            _add(line, self._response, response.headers)
-        return _encoded(line)
+            text += _named(self._response, response.headers)
+        return f"{text}}}\n".encode()
+
+    def _same_part(self, exchange: Exchange) -> str:
+        request, peer = exchange.request, exchange.request.peer
+        route, service = exchange.get(ROUTE), exchange.get(SERVICE)
+        instance = exchange.get(INSTANCE) if exchange.attempts else None
+        principal = exchange.get(PRINCIPAL)
+        key = (
+            request.method,
+            request.host,
+            request.version,
+            peer.scheme,
+            peer.address,
+            request.headers.index.get(b"user-agent"),
+            route,
+            service,
+            None if instance is None else instance.url,
+            None if principal is None else principal.id,
+        )
+        known = self._same.get(key)
+        if known is None:
+            if len(self._same) >= _REMEMBERED:
+                self._same.clear()
+            known = self._same[key] = _encode_same(*key)
+        return known
 
 
-def _add_known(line: dict[str, Any], exchange: Exchange) -> None:
-    """Add what filters have found out."""
-    if ROUTE in exchange:
-        route = exchange[ROUTE]
-        line["http.route"] = route.config.path
-        line["gatewayd.route"] = route.name
-    if SERVICE in exchange:
-        line["gatewayd.service"] = exchange[SERVICE].name
-    if exchange.attempts:
-        line["gatewayd.instance"] = exchange[INSTANCE].url
-        line["gatewayd.attempts"] = exchange.attempts
-        line["gatewayd.upstream.duration"] = round(exchange.upstream_seconds, 6)
-    if PRINCIPAL in exchange:
-        line["enduser.id"] = exchange[PRINCIPAL].id
-    if TRACE in exchange:
-        trace = exchange[TRACE]
-        line["trace_id"], line["span_id"] = trace.trace_id, trace.span_id
+def _encode_same(
+    method: str,
+    host: str,
+    version: tuple[int, int],
+    scheme: str,
+    address: str,
+    agent: bytes | None,
+    route: Route | None,
+    service: Service | None,
+    instance: str | None,
+    principal: str | None,
+) -> str:
+    """Return the members that many requests have in common, each with a comma behind it."""
+    members: dict[str, str | None] = {
+        "http.request.method": method,
+        "url.scheme": scheme,
+        "server.address": host,
+        "network.protocol.version": _VERSIONS[version],
+        "client.address": address,
+        "user_agent.original": None if agent is None else agent.decode("latin-1"),
+        "http.route": None if route is None else route.config.path,
+        "gatewayd.route": None if route is None else route.name,
+        "gatewayd.service": None if service is None else service.name,
+        "gatewayd.instance": instance,
+        "enduser.id": principal,
+    }
+    return "".join(
+        f'"{name}":{_quoted(value)},' for name, value in members.items() if value is not None
+    )
+
+
+def _quoted(text: str) -> str:
+    """Return text as a string of JSON, of bounded length."""
+    if _PLAIN(text):
+        return f'"{text}"'
+    try:
+        return orjson.dumps(shortened(text)).decode()
+    except TypeError:  # a lone surrogate, which a token may hold
+        return orjson.dumps(shortened(text).encode("utf-8", "backslashreplace").decode()).decode()
+
+
+def _size_of(body: bytes | Body) -> str:
+    size = len(body) if isinstance(body, bytes) else body.length
+    return "" if size is None else f',"http.request.body.size":{size}'
 
 
 def _fields(prefix: str, names: Iterable[str], secret: set[str]) -> list[tuple[bytes, str, bool]]:
@@ -111,25 +166,14 @@ def _fields(prefix: str, names: Iterable[str], secret: set[str]) -> list[tuple[b
     ]
 
 
-def _add(line: dict[str, Any], wanted: list[tuple[bytes, str, bool]], headers: Headers) -> None:
+def _named(wanted: list[tuple[bytes, str, bool]], headers: Headers) -> str:
     index = headers.index
+    text = ""
     for key, name, secret in wanted:
         value = index.get(key)
         if value is not None:
-            line[name] = REDACTED if secret else shortened(value.decode("latin-1"))
-
-
-def _encoded(line: dict[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE)
-    except TypeError:  # a lone surrogate, which a token may hold
-        clean = {
-            key: value.encode("utf-8", "backslashreplace").decode()
-            if isinstance(value, str)
-            else value
-            for key, value in line.items()
-        }
-        return orjson.dumps(clean, option=orjson.OPT_APPEND_NEWLINE)
+            text += f',"{name}":{_quoted(REDACTED if secret else value.decode("latin-1"))}'
+    return text
 
 
 class TextLines:

@@ -25,8 +25,7 @@ from gatewayd_filters.token_bucket.rejections import Rejections
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from gatewayd import Exchange, Forward, Gateway, Response, Store
-    from gatewayd_filters.token_bucket.policy import Line
+    from gatewayd import Exchange, Forward, Gateway, Headers, Response, Store
     from gatewayd_filters.token_bucket.rejections import Row
 
 __all__ = ["TokenBucket", "TokenBucketConfig"]
@@ -132,7 +131,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
                 costs.paid(plan, charges)
         response = await forward(exchange)
         if self._tells and verdict.remaining:
-            _tell(response, plan.policy.lines(verdict))
+            _tell(response, plan.policy.fields(verdict))
         if costs is not None:
             await costs.settle(plan, response)
         return response
@@ -169,8 +168,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
             self._rejections.add(plan.route, plan.caller)
         if self.config.shadow:
             return
-        lines = plan.policy.lines(verdict) if self._tells else ()
-        fields = [(name.decode(), value.decode()) for name, value in lines]
+        fields = list(plan.policy.fields(verdict)) if self._tells else []
         if verdict.retry_after < math.inf:
             fields.append(("Retry-After", str(max(1, whole_seconds(verdict.retry_after)))))
         raise Reject(429, "rate_limited", "There were too many requests; try again later.", fields)
@@ -185,9 +183,9 @@ async def _write(store: Store, rows: Sequence[Row]) -> None:
         await store.rate_limit_records.purge(minute - _KEPT_MINUTES)
 
 
-def _tell(response: Response, lines: tuple[Line, ...]) -> None:
+def _tell(response: Response, fields: Headers) -> None:
     """Add the fields of the gateway's limit, in the place of those of the upstream's own."""
     headers = response.headers
     if not _FIELDS.isdisjoint(headers.index):
         headers.remove(*_FIELD_NAMES)
-    headers.extend(lines)
+    headers.extend_with(fields)

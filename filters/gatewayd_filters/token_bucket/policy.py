@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from gatewayd import Headers
 from gatewayd_filters.token_bucket.limits import period_of
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from gatewayd_filters.token_bucket.config import HeadersConfig
 
 Line = tuple[bytes, bytes]
+
+_REMEMBERED = 1024
+"""States of a policy whose fields are kept."""
 
 STANDARD = (b"ratelimit-policy", b"ratelimit")
 LEGACY = (b"x-ratelimit-limit", b"x-ratelimit-remaining", b"x-ratelimit-reset")
@@ -44,7 +48,7 @@ class Policy:
 
     """
 
-    __slots__ = ("_announced", "_headers", "_last", "_limit_lines", "_templates", "limits", "names")
+    __slots__ = ("_announced", "_headers", "_limit_lines", "_made", "_templates", "limits", "names")
 
     def __init__(self, limits: Sequence[Limit], headers: HeadersConfig) -> None:
         self.limits = tuple(limits)
@@ -59,19 +63,25 @@ class Policy:
             (b"X-RateLimit-Limit", b"%d" % int(limit.burst)) for limit in limits
         )
         self._headers = headers
-        self._last: tuple[object, tuple[Line, ...]] = (None, ())
+        self._made: dict[object, Headers] = {}
 
-    def lines(self, verdict: Verdict) -> tuple[Line, ...]:
-        """Return the fields that tell of a verdict."""
-        left = [
-            (int(tokens) if tokens > 0 else 0, whole_seconds((limit.burst - tokens) / limit.rate))
-            for tokens, limit in zip(verdict.remaining, self.limits)  # noqa: B905  # one for each
-        ]
+    def fields(self, verdict: Verdict) -> Headers:
+        """Return the fields that tell of a verdict; for adding to others, not for changing."""
+        left = tuple(
+            [
+                (int(held) if held > 0 else 0, math.ceil((limit.burst - held) / limit.rate - 1e-6))
+                for held, limit in zip(verdict.remaining, self.limits)  # noqa: B905  # one for each
+            ]
+        )
         state = (left, verdict.limiting)
-        # Of callers who stay well below their limits it is the same again and again.
-        if state != self._last[0]:
-            self._last = (state, self._make(left, verdict.limiting))
-        return self._last[1]
+        # Numbers are whole, and callers come again, so there are not many different ones.
+        made = self._made.get(state)
+        if made is None:
+            if len(self._made) >= _REMEMBERED:
+                self._made.clear()
+            made = self._made[state] = Headers(self._make(left, verdict.limiting))
+            made.prepare()
+        return made
 
     def _make(self, left: Sequence[tuple[int, int]], limiting: int) -> tuple[Line, ...]:
         lines: tuple[Line, ...] = ()

@@ -101,12 +101,14 @@ class Tracing(Filter[TracingConfig]):
         """Say on the request where in which trace its receiver is, in W3C's form only."""
         headers = request.headers
         index = headers.index
-        lines = [(b"traceparent", trace.traceparent)]
-        if not _REPLACED_KEYS.isdisjoint(index):
+        if _REPLACED_KEYS.isdisjoint(index):
+            headers.put(b"traceparent", b"traceparent", trace.traceparent)
+        else:
+            lines = [(b"traceparent", trace.traceparent)]
             sent = index.get(b"traceparent"), index.get(b"tracestate", b"")
             if sent == (lines[0][1], trace.state) and _B3_KEYS.isdisjoint(index):
                 return
             headers.remove(*_REPLACED)
             if trace.state:
                 lines.append((b"tracestate", trace.state))
-        headers.extend(lines)
+            headers.extend(lines)
