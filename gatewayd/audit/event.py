@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 # Widths of the table's columns; what is longer is cut, not refused.
 _WIDTHS = {"action": 64, "outcome": 16, "reason": 255, "actor": 255, "request_id": 128,
            "route": 128, "method": 32, "path": 1024, "client": 64}  # fmt: skip
+
+_MAX_DETAIL = 4096  # bytes of JSON; names and numbers need a few hundred
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,29 @@ class AuditEvent:
         return (self.action, self.outcome, self.reason, self.route, self.client, who)
 
     def row(self, at: int, node: str) -> dict[str, Any]:
-        """Return it as the store has it.
+        """Return it as the store has it: of what clients chose, only what any sink can take.
 
         Args:
             at: Microseconds of the Unix clock.
             node: Where it happened.
 
         """
-        texts = {name: getattr(self, name)[:width] for name, width in _WIDTHS.items()}
-        return {"at": at, "node": node, **texts, "count": 1, "detail": dict(self.detail)}
+        texts = {name: _encodable(getattr(self, name)[:width]) for name, width in _WIDTHS.items()}
+        return {"at": at, "node": node, **texts, "count": 1, "detail": _plain(self.detail)}
+
+
+def _encodable(text: str) -> str:
+    """Replace lone surrogates: JSON may hold them (RFC 8259 section 8.2), UTF-8 may not."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _plain(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what JSON can hold of it; only its size where that is too much."""
+    if not detail:
+        return {}
+    text = _encodable(json.dumps(dict(detail), default=str, ensure_ascii=False))
+    size = len(text.encode())
+    if size > _MAX_DETAIL:
+        return {"omitted_bytes": size}
+    plain: dict[str, Any] = json.loads(text)
+    return plain

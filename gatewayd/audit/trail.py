@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gatewayd.audit.settings import AuditConfig
+from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
@@ -68,6 +69,14 @@ class Audit:
         """Take one event; never waits, never fails."""
         if event.action in self._config.exclude:
             return
+        try:
+            self._take(event)
+        except Exception:
+            # A faulty event must not fail the exchange that it is about.
+            self._dropped.value += 1
+            logger.exception("an audit event cannot be written")
+
+    def _take(self, event: AuditEvent) -> None:
         like = event.likeness
         known = self._waiting.get(like)
         if known is not None:
@@ -90,21 +99,29 @@ class Audit:
         purge_at = time.monotonic() + random.uniform(0, _HOUR)  # noqa: S311  # workers take turns
         while True:
             await asyncio.sleep(self._config.interval)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                # Whatever it was, the trail goes on.
+                logger.exception("audit events could not be written")
             if time.monotonic() >= purge_at:
                 purge_at = time.monotonic() + _HOUR
                 await self._purge()
 
     async def flush(self) -> None:
-        """Write what waits: all of it to the log, a batch of it to the store."""
+        """Write what waits: all of it to the log, a batch of it to the store.
+
+        Cancelled at any await, rows still wait. A row that was being stored just then may be stored
+        twice, which is better for a trail than not at all.
+        """
         waiting, self._waiting = self._waiting, {}
+        self._unwritten += waiting.values()  # before anything can fail
         for row in waiting.values():
             self._log(row)
         store = self._store
         if store is None or not await _is_there(store):
-            self._written.value += len(waiting)
+            self._end_unstored()
             return
-        self._unwritten += waiting.values()
         batch = self._unwritten[: self._config.batch_size]
         if not batch:
             return
@@ -112,14 +129,41 @@ class Audit:
             await store.start()
             await store.audit_logs.append(batch)
         except Exception as error:
-            # Whatever it is: the rows wait for the next turn. The store logs outages by itself.
-            logger.debug("audit rows wait: %r", error)
+            if _is_outage(error):  # or not set up yet: the rows wait. The store logs it by itself.
+                logger.debug("audit rows wait: %r", error)
+                return
+            logger.warning("rows that the store does not take are looked for: %r", error)
+            await self._append_each(store, batch)
             return
+        self._stored(batch)
+
+    async def _append_each(self, store: Store, batch: list[dict[str, Any]]) -> None:
+        """Store rows one by one, so that one that cannot be stored does not hold up the others."""
+        for row in batch:
+            try:
+                await store.audit_logs.append([row])
+            except Exception as error:
+                if _is_outage(error):
+                    return  # the rest waits
+                logger.exception("an audit row that the store does not take is dropped")
+                self._unwritten.remove(row)
+                self._dropped.value += 1
+            else:
+                self._stored([row])
+
+    def _stored(self, batch: list[dict[str, Any]]) -> None:
+        """Forget rows that stand at the front and are in the store."""
         del self._unwritten[: len(batch)]
         self._written.value += len(batch)
         if self._dropping:
             self._dropping = False
             logger.info("audit events are written again")
+
+    def _end_unstored(self) -> None:
+        """Forget rows for which there is no store: the log has them, or nobody has."""
+        logged = "log" in self._config.sinks
+        (self._written if logged else self._dropped).value += len(self._unwritten)
+        self._unwritten = []
 
     async def _purge(self) -> None:
         store = self._store
@@ -172,6 +216,11 @@ async def _is_there(store: Store) -> bool:
         return True
     file = Path(store.config.url.removeprefix("sqlite:///"))
     return await asyncio.to_thread(file.exists)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether it says nothing of the rows themselves."""
+    return isinstance(error, StoreError) and not isinstance(error, StoreRefused)
 
 
 async def record_now(config: GatewayConfig, event: AuditEvent) -> None:

@@ -57,6 +57,8 @@ def rbac_explain(
         print_json(found)
     else:
         print(f"route: {found['route']} ({found['place']})")
+        for one in found["roles"]:
+            print(f"role {one['role']}: {one['place'] or 'not defined'}")
         for chain in found["decisions"]:
             verdict = "allowed" if chain["allowed"] else "denied"
             print(f"service {chain['service']}: {verdict}: {chain['rule']}")
@@ -84,6 +86,7 @@ async def _explain(
         return {
             "route": route.name,
             "place": place(loaded, ("routes", route.index)),
+            "roles": _roles(generation, route, caller),
             "decisions": [
                 _decide(generation, route, service.name, caller) for service in route.services
             ],
@@ -111,6 +114,27 @@ def _decide(
         "rule": rule,
         "requirements": _requirements(generation, route, service),
     }
+
+
+def _roles(generation: Generation, route: Route, caller: Principal | None) -> list[dict[str, str]]:
+    """Return the roles of a caller, those that they inherit as well, with where they stand."""
+    loaded = generation.loaded
+    steps = generation.pipeline.chains[route.name, route.services[0].name].steps
+    step = next((one for one in steps if one.filter.name == "rbac"), None)
+    if step is None or caller is None:
+        return []
+    layer = step.settings.origins.get("roles", ())
+    known = step.filter.config.roles
+    waiting = sorted(caller.roles)
+    found: list[dict[str, str]] = []
+    while waiting:
+        name = waiting.pop(0)
+        if name in {one["role"] for one in found}:
+            continue
+        where = place(loaded, (*layer, "roles", name)) if name in known else ""
+        found.append({"role": name, "place": where})
+        waiting += getattr(known.get(name), "inherits", ())
+    return found
 
 
 def _requirements(generation: Generation, route: Route, service: str) -> list[dict[str, Any]]:

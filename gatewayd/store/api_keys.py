@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -130,9 +131,17 @@ class ApiKeys:
 
 
 async def _next_version(connection: AsyncConnection) -> int:
-    """Return the next version; others wait for the end of this transaction for theirs."""
+    """Return the next version; others wait for the end of this transaction for theirs.
+
+    Versions are microseconds of the Unix clock at least: a node that takes over after a failure may
+    lack the last commits, and must not give their versions to other changes, or whoever has seen
+    them would pass over those.
+    """
     mine = counters.c.name == _COUNTER
-    await connection.execute(counters.update().where(mine).values(value=counters.c.value + 1))
+    now = time.time_ns() // 1000
+    following = counters.c.value + 1
+    value = sa.case((following > now, following), else_=now)
+    await connection.execute(counters.update().where(mine).values(value=value))
     return int(await connection.scalar(sa.select(counters.c.value).where(mine)) or 0)
 
 

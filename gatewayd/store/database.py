@@ -13,9 +13,9 @@ import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
-from gatewayd.store.errors import StoreError, StoreUnavailable
+from gatewayd.store.errors import StoreError, StoreRefused, StoreUnavailable
 from gatewayd.store.nodes import WRITES, Nodes
 from gatewayd.store.schema import HEAD
 
@@ -103,7 +103,8 @@ class Database:
 
         Raises:
             StoreUnavailable: no node takes it, or it is not known whether it was done.
-            StoreError: it contradicts what the store holds, or the store was not set up.
+            StoreRefused: it contradicts what the store holds, or does not fit into it.
+            StoreError: the store was not set up.
 
         """
         started = self._clock()
@@ -124,8 +125,8 @@ class Database:
             begun = _Begun(work)
             try:
                 return await self._run(node, begun, writes=True)
-            except IntegrityError as error:
-                raise StoreError(f"the store refuses: {error.orig}") from error
+            except (IntegrityError, DataError) as error:
+                raise StoreRefused(f"the store refuses: {error.orig}") from error
             except _OUTAGES as error:
                 code = _code(error)
                 attempts += 1

@@ -20,3 +20,7 @@ class StoreUnavailable(StoreError):  # noqa: N818  # an event, which callers hav
     def __init__(self, message: str, *, maybe_done: bool = False) -> None:
         super().__init__(message)
         self.maybe_done = maybe_done
+
+
+class StoreRefused(StoreError):  # noqa: N818  # an answer, not a fault of the store's
+    """What was to be written contradicts what the store holds, or does not fit into it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import ssl
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,20 +14,21 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from gatewayd.store.settings import StoreTlsConfig
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sqlalchemy.engine import URL
     from sqlalchemy.ext.asyncio import AsyncEngine
 
-    from gatewayd.store.settings import StoreConfig, StoreTlsConfig
+    from gatewayd.store.settings import StoreConfig
 
 WRITES = "gatewayd_writes"
 """Execution option of connections that are going to write."""
 
 _BUSY_MILLISECONDS = 5000
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
-logger = logging.getLogger("gatewayd.store")
 
 
 class Node:
@@ -123,10 +124,11 @@ def make_engine(url: URL, config: StoreConfig, *, database: bool = True) -> Asyn
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
     arguments: dict[str, Any] = {"connect_timeout": config.connect_timeout, "charset": "utf8mb4"}
-    if config.tls is not None:
-        arguments["ssl"] = make_ssl_context(config.tls)
-    elif url.host not in _LOOPBACK:
-        logger.warning("connections to %s are not encrypted; see store.tls", url.host)
+    context = ssl_context_for(url, config)
+    if context is not None:
+        from gatewayd.store.tls import connect
+
+        arguments |= {"ssl": context, "async_creator_fn": connect}
     # SQLAlchemy's own texts show statements, but no parameters, as these may be hashes.
     return create_async_engine(
         url.set(drivername="mysql+aiomysql", database=url.database if database else ""),
@@ -138,6 +140,16 @@ def make_engine(url: URL, config: StoreConfig, *, database: bool = True) -> Asyn
         isolation_level="READ COMMITTED",
         hide_parameters=True,
     )
+
+
+def ssl_context_for(url: URL, config: StoreConfig) -> ssl.SSLContext | None:
+    """Return what verifies a server of MySQL, ``None`` for plain connections.
+
+    Where nothing is said of TLS, only connections within this machine are plain.
+    """
+    if config.tls is not None:
+        return make_ssl_context(config.tls) if config.tls.enabled else None
+    return None if url.host in _LOOPBACK else make_ssl_context(StoreTlsConfig())
 
 
 def make_ssl_context(tls: StoreTlsConfig) -> ssl.SSLContext:
@@ -154,7 +166,10 @@ def make_ssl_context(tls: StoreTlsConfig) -> ssl.SSLContext:
 def make_sqlite_file(file: Path) -> None:
     """Make the file of SQLite, which holds hashes of keys, readable for its owner only."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    # Only to make it: closing a file that is open elsewhere in this process would lift the locks
+    # that SQLite has on it (POSIX, fcntl(2)).
+    with suppress(FileExistsError):
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

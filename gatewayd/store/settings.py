@@ -29,8 +29,10 @@ StoreUrl = Annotated[str, AfterValidator(_store_url)]
 
 
 class StoreTlsConfig(Model):
-    """TLS towards MySQL."""
+    """TLS towards MySQL. A server that offers none is refused before anything is sent."""
 
+    enabled: bool = True
+    """`false` for plain connections, where the network is trusted as the machine itself is."""
     ca: str | None = None
     """PEM file of the authorities; the system's where absent."""
     verify: bool = True
@@ -77,7 +79,8 @@ class StoreConfig(Model):
     """Age at which a connection is replaced, below MySQL's `wait_timeout` of 8 hours and what
     firewalls forget after an hour."""
     tls: StoreTlsConfig | None = None
-    """TLS towards MySQL; plain where absent, which is for trusted networks only."""
+    """TLS towards MySQL. Where absent, connections within this machine are plain, and others need a
+    certificate that the system's authorities have signed."""
 
     @model_validator(mode="after")
     def _one_kind(self) -> StoreConfig:

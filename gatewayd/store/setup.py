@@ -136,15 +136,17 @@ async def _run_on_mysql(config: StoreConfig, text: str) -> None:
     import aiomysql
     from pymysql.constants import CLIENT
 
-    from gatewayd.store.nodes import make_ssl_context
+    from gatewayd.store.nodes import ssl_context_for
+    from gatewayd.store.tls import connect
 
     url = make_url(config.url)
+    context = ssl_context_for(url, config)
     try:
-        connection = await aiomysql.connect(
+        connection = await (aiomysql.connect if context is None else connect)(
             host=url.host, port=url.port or 3306, user=url.username, password=url.password or "",
             charset="utf8mb4", autocommit=True, connect_timeout=config.connect_timeout,
             client_flag=CLIENT.MULTI_STATEMENTS,  # the server takes the file apart
-            ssl=None if config.tls is None else make_ssl_context(config.tls),
+            ssl=context,
         )  # fmt: skip
     except (aiomysql.Error, OSError) as error:
         raise StoreUnavailable(f"{url.host}: {error}") from error

@@ -21,7 +21,7 @@ from gatewayd.telemetry.metrics import Metrics
 from tests.support.mariadb import MariaDb
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Mapping, Sequence
     from pathlib import Path
 
 FAILURE = AuditEvent("authentication", "failure", reason="expired", client="192.0.2.1")
@@ -151,6 +151,108 @@ async def test_events_are_lines_of_json_that_nobody_can_forge(
     assert "\n" not in line
     assert "\x1b" not in line
     assert json.loads(line)["path"] == '/a\n{"action":"forged"}'
+
+
+@pytest.mark.parametrize(
+    ("event", "column", "value"),
+    [
+        (AuditEvent("access", "denied", actor="a\ud800b"), "actor", "a?b"),
+        (AuditEvent("x", "success", detail={"\udfff": ["\ud800"]}), "detail", {"?": ["?"]}),
+        (AuditEvent("x", "success", detail={"d": 1, "p": {1}}), "detail", {"d": 1, "p": "{1}"}),
+        (AuditEvent("x", "success", detail={"d": "y" * 5000}), "detail", {"omitted_bytes": 5009}),
+    ],
+)
+async def test_what_a_sink_cannot_take_is_made_harmless(
+    store: Store, event: AuditEvent, column: str, value: Any
+) -> None:
+    trail = Trail(store)
+    trail.audit.record(event)  # not started: a line of the log
+    async with trail as audit:
+        audit.record(event)
+        audit.record(DENIAL)
+        await audit.flush()
+        rows = await store.audit_logs.recent()
+    assert (len(rows), rows[-1][column]) == (2, value)
+    assert trail.count("dropped") == 0
+
+
+async def test_an_event_that_cannot_be_told_fails_nobody_and_is_counted() -> None:
+    circle: dict[str, Any] = {}
+    circle["self"] = circle
+    trail = Trail(None)
+    async with trail as audit:
+        audit.record(AuditEvent("x", "success", detail=circle))
+    assert trail.count("dropped") == 1
+
+
+async def test_a_row_that_the_store_does_not_take_holds_up_no_other(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append = store.audit_logs.append
+
+    async def picky(rows: Sequence[Mapping[str, Any]]) -> None:
+        if any(row["actor"] == "poison" for row in rows):
+            raise ValueError("not this one")
+        await append(rows)
+
+    monkeypatch.setattr(store.audit_logs, "append", picky)
+    trail = Trail(store)
+    async with trail as audit:
+        for actor in ("a", "poison", "b"):
+            audit.record(AuditEvent("key.create", "success", actor=actor))
+        await audit.flush()
+        stored = [row["actor"] for row in await store.audit_logs.recent()]
+    assert stored == ["b", "a"]
+    assert (trail.count("written"), trail.count("dropped")) == (2, 1)
+
+
+async def test_a_flush_that_is_cancelled_loses_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached = asyncio.Event()
+
+    async def hung() -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    trail = Trail(store)
+    async with trail as audit:
+        with monkeypatch.context() as patch:
+            patch.setattr(store, "start", hung)
+            audit.record(DENIAL)
+            flushing = asyncio.create_task(audit.flush())
+            await reached.wait()
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
+    assert len(await store.audit_logs.recent()) == 1
+
+
+async def test_a_turn_that_fails_does_not_end_the_trail(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, again = asyncio.Event(), asyncio.Event()
+
+    async def flush() -> None:
+        if failed.is_set():
+            again.set()
+            return
+        failed.set()
+        raise RuntimeError("unexpected")
+
+    trail = Trail(store, interval=0.01)
+    monkeypatch.setattr(trail.audit, "flush", flush)
+    async with trail, asyncio.timeout(5):
+        await again.wait()
+
+
+async def test_what_goes_nowhere_is_counted_as_dropped(tmp_path: Path) -> None:
+    store = Store(StoreConfig(url=f"sqlite:///{tmp_path}/var/gatewayd.db"))
+    trail = Trail(store, sinks=["store"])
+    async with trail as audit:
+        audit.record(DENIAL)
+        await audit.flush()
+    await store.close()
+    assert (trail.count("written"), trail.count("dropped")) == (0, 1)
 
 
 async def test_actions_may_be_left_out(store: Store) -> None:

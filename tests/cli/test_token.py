@@ -282,6 +282,14 @@ def test_tells_where_the_requirement_stands(gatewayd: Any, config: str) -> None:
     assert f"required_permissions = ['servers:write'] ({config}:{line})" in out
 
 
+def test_tells_where_the_roles_of_the_caller_stand(gatewayd: Any, config: str) -> None:
+    arguments = ["--role", "operator", "--role", "unknown"]
+    _, out, _ = gatewayd("rbac", "explain", "GET", "/servers", *arguments, "-c", config)
+    line = next(n for n, text in enumerate(CONFIG.splitlines(), 1) if text.startswith("operator"))
+    assert f"role operator: {config}:{line}" in out
+    assert "role unknown: not defined" in out
+
+
 @pytest.mark.parametrize("path", ["/nowhere", "/moved"])
 def test_where_nothing_decides(gatewayd: Any, config: str, path: str) -> None:
     assert gatewayd("rbac", "explain", "GET", path, "-c", config)[0] == 1

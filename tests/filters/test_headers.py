@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import ROUTE, SERVICE, Headers, Peer, Reject, Response
+from gatewayd import PRINCIPAL, ROUTE, SERVICE, Headers, Peer, Principal, Reject, Response
 from gatewayd.pipeline import link
 from gatewayd.testing import Recorder, make_exchange, running
 from gatewayd_filters.headers import HeaderRules, HeadersConfig
@@ -95,6 +95,62 @@ async def test_values_come_from_the_exchange(template: str, value: str) -> None:
     assert fields == [("X", value)]
 
 
+ADA = Principal(
+    id="ada",
+    method="jwt",
+    name="Ada L\u00f6w",
+    email="ada@example.org",
+    key_id="k1",
+    claims={
+        "tenant": "blue",
+        "level": 3,
+        "staff": True,
+        "https://x.example/org": "o1",
+        "list": [1],
+    },
+)
+
+
+@pytest.mark.parametrize(
+    ("template", "value"),
+    [
+        ("{principal.id}", "ada"),
+        ("{principal.name}", "Ada L%C3%B6w"),
+        ("{principal.email}", "ada@example.org"),
+        ("{principal.key_id}", "k1"),
+        ("{principal.method}", "jwt"),
+        ("{principal.claims.tenant}/{principal.claims.level}", "blue/3"),
+        ("{principal.claims.staff}", "true"),
+        ("{principal.claims.https://x.example/org}", "o1"),
+    ],
+)
+async def test_values_come_from_the_caller(template: str, value: str) -> None:
+    assert await sent({"set": {"X": template}}, values={PRINCIPAL: ADA}) == [("X", value)]
+
+
+@pytest.mark.parametrize(
+    ("template", "caller"),
+    [
+        ("{principal.id}", {}),
+        ("{principal.claims.tenant}", {}),
+        ("{principal.claims.none}", {PRINCIPAL: ADA}),
+        ("{principal.claims.list}", {PRINCIPAL: ADA}),
+        ("{principal.email}", {PRINCIPAL: Principal(id="bo", method="jwt")}),
+    ],
+)
+async def test_what_is_not_known_of_the_caller_leaves_no_field_of_the_client_s(
+    template: str, caller: dict[Any, Any]
+) -> None:
+    fields = await sent({"set": {"X": template}}, headers={"X": "forged"}, values=caller)
+    assert fields == []
+
+
+async def test_a_claim_adds_no_line() -> None:
+    evil = Principal(id="a", method="jwt", claims={"t": "x\r\nX-User-Id: root\ud800"})
+    fields = await sent({"set": {"X": "{principal.claims.t}"}}, values={PRINCIPAL: evil})
+    assert fields == [("X", "x%0D%0AX-User-Id: root%3F")]
+
+
 async def test_the_request_id_is_a_value() -> None:
     upstream = Recorder()
     async with running(HeaderRules, {"request": {"set": {"X": "{request.id}"}}}) as headers:
@@ -156,6 +212,9 @@ def test_refuses_fields_that_rules_must_not_touch(
     [
         ("{params}", "unknown value {params}"),
         ("{params.}", "unknown value {params.}"),
+        ("{principal}", "unknown value {principal}"),
+        ("{principal.claims}", "unknown value {principal.claims}"),
+        ("{principal.claims.}", "unknown value {principal.claims.}"),
         ("{request.idd}", "did you mean request.id?"),
         ("{nothing}", "known are request.id"),
         ("{}", "unknown value {}"),

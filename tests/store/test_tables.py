@@ -8,11 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd.store.errors import StoreError
+from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition
+from gatewayd.store.schema import api_keys, counters
+from gatewayd.store.setup import initialize
+from gatewayd.store.store import Store
+from tests.store.conftest import closing_store
 
 if TYPE_CHECKING:
-    from gatewayd.store.store import Store
+    from sqlalchemy.ext.asyncio import AsyncConnection
+
+    from gatewayd.store.settings import StoreConfig
 
 KEY = ApiKeyRecord(
     id="one",
@@ -31,7 +37,7 @@ KEY = ApiKeyRecord(
 
 async def test_a_key_comes_out_as_it_went_in(store: Store) -> None:
     made = await store.api_keys.create(KEY)
-    assert made == replace(KEY, version=1)
+    assert made == replace(KEY, version=made.version)
     assert await store.api_keys.get("one") == made
 
 
@@ -48,10 +54,10 @@ async def test_ids_differ_in_case(store: Store) -> None:
 
 
 async def test_there_is_one_key_of_an_id(store: Store) -> None:
-    await store.api_keys.create(KEY)
+    made = await store.api_keys.create(KEY)
     with pytest.raises(StoreError, match="refuses"):
         await store.api_keys.create(KEY)
-    assert await store.api_keys.latest_version() == 1  # the transaction as a whole
+    assert await store.api_keys.latest_version() == made.version  # the transaction as a whole
 
 
 async def test_lists_keys_of_an_owner(store: Store) -> None:
@@ -85,13 +91,31 @@ async def test_a_key_gets_another_secret(store: Store) -> None:
 
 
 async def test_changes_are_told_once_and_in_order(store: Store) -> None:
-    for key_id in "abc":
-        await store.api_keys.create(replace(KEY, id=key_id))
+    made = [await store.api_keys.create(replace(KEY, id=key_id)) for key_id in "abc"]
     await store.api_keys.revoke("a", 7)
     changed = await store.api_keys.changed_since(0)
-    assert [(key.id, key.version) for key in changed] == [("b", 2), ("c", 3), ("a", 4)]
-    assert [key.id for key in await store.api_keys.changed_since(3)] == ["a"]
-    assert await store.api_keys.changed_since(4) == []
+    assert [key.id for key in changed] == ["b", "c", "a"]
+    assert [key.id for key in await store.api_keys.changed_since(made[-1].version)] == ["a"]
+    assert await store.api_keys.changed_since(changed[-1].version) == []
+
+
+async def test_a_version_is_not_given_again_where_the_last_commits_were_lost(store: Store) -> None:
+    lost = await store.api_keys.create(KEY)
+
+    async def fail_over(connection: AsyncConnection) -> None:
+        await connection.execute(api_keys.delete())
+        await connection.execute(counters.update().values(value=0))
+
+    await store._database.write(fail_over)
+    assert (await store.api_keys.create(KEY)).version > lost.version
+
+
+async def test_versions_grow_where_the_clock_went_back(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await store.api_keys.create(KEY)
+    monkeypatch.setattr("gatewayd.store.api_keys.time.time_ns", lambda: 1_000)
+    assert (await store.api_keys.create(replace(KEY, id="two"))).version == first.version + 1
 
 
 async def test_changes_are_told_in_pages(store: Store) -> None:
@@ -118,17 +142,33 @@ async def test_no_change_is_missed_while_many_are_made(store: Store) -> None:
         await asyncio.gather(
             follow(), *(store.api_keys.create(replace(KEY, id=f"k{n}")) for n in range(30))
         )
-    assert seen == list(range(1, 31))
+    assert seen == sorted(seen)
+    assert len(set(seen)) == 30
 
 
 async def test_the_last_use_is_no_change(store: Store) -> None:
-    await store.api_keys.create(KEY)
+    made = await store.api_keys.create(KEY)
     await store.api_keys.touch({"one": 20, "nobody": 20})
     await store.api_keys.touch({"one": 10})  # of a worker that is late
     found = await store.api_keys.get("one")
     assert found is not None
-    assert (found.last_used_at, found.version) == (20, 1)
-    assert await store.api_keys.latest_version() == 1
+    assert (found.last_used_at, found.version) == (20, made.version)
+    assert await store.api_keys.latest_version() == made.version
+
+
+@pytest.mark.parametrize("other", ["a ", "a\\", "a \\", "A", "a\t"])
+async def test_ids_of_revoked_tokens_are_told_apart(store: Store, other: str) -> None:
+    await store.revoked_tokens.add("a", 100)
+    await store.revoked_tokens.add(other, 100)
+    assert await store.revoked_tokens.active(50) == {"a", other}
+
+
+async def test_what_does_not_fit_is_refused_and_no_outage(mysql_config: StoreConfig) -> None:
+    await initialize(mysql_config)
+    async with closing_store(Store(mysql_config)) as store:
+        await store.start()
+        with pytest.raises(StoreRefused):
+            await store.revoked_tokens.add("a" * 1000, 100)
 
 
 async def test_revoked_tokens_until_they_expire(store: Store) -> None:

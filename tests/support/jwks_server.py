@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from aiohttp import web
+
+if TYPE_CHECKING:
+    import ssl
 
 
 class JwksServer:
@@ -20,8 +23,9 @@ class JwksServer:
 
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, tls: ssl.SSLContext | None = None) -> None:
         self.text = text
+        self._tls = tls
         self.status = 200
         self.headers: dict[str, str] = {}
         self.fetches = 0
@@ -34,7 +38,7 @@ class JwksServer:
         application.router.add_get("/{path:.*}", self._answer)
         self._runner = web.AppRunner(application, shutdown_timeout=0)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self._tls).start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -45,7 +49,8 @@ class JwksServer:
     def url(self) -> str:
         """Where the keys are."""
         host, port = self._runner.addresses[0][:2]
-        return f"http://{host}:{port}/jwks.json"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://{host}:{port}/jwks.json"
 
     async def asked(self, count: int) -> None:
         """Return once it was asked so often."""

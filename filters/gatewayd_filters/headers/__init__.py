@@ -51,7 +51,10 @@ class HeadersConfig(FilterConfig):
 
     Values may contain `{params.NAME}` (a path parameter, decoded), `{request.id}`,
     `{request.method}`, `{request.path}`, `{request.host}`, `{request.scheme}`, `{client.ip}`,
-    `{route.name}` and `{service.name}`; `{{` and `}}` stand for braces.
+    `{route.name}` and `{service.name}`; of an authenticated caller `{principal.id}`,
+    `{principal.name}`, `{principal.email}`, `{principal.key_id}`, `{principal.method}` and
+    `{principal.claims.NAME}` (a text, number or truth value among the token's claims), where `auth`
+    stands before; `{{` and `}}` stand for braces.
     """
 
     request: MessageRules = MessageRules()

@@ -11,12 +11,12 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
-from gatewayd import SERVICE
+from gatewayd import PRINCIPAL, SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from gatewayd import Exchange
+    from gatewayd import Exchange, Principal
 
 Source: TypeAlias = "Callable[[Exchange], str | None]"
 """Reads one value from an exchange; ``None`` where it has none."""
@@ -31,6 +31,27 @@ def _service_name(exchange: Exchange) -> str | None:
     return None if service is None else service.name
 
 
+def _of_principal(read: Callable[[Principal], str | None]) -> Source:
+    """Read a value of the caller; absent for anonymous ones."""
+
+    def source(exchange: Exchange) -> str | None:
+        principal = exchange.get(PRINCIPAL)
+        return None if principal is None else read(principal)
+
+    return source
+
+
+def _claim(name: str) -> Source:
+    return _of_principal(lambda principal: _claim_text(principal.claims.get(name)))
+
+
+def _claim_text(value: object) -> str | None:
+    """Return texts, numbers and truth values as JSON has them; lists and tables are none."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, str | int | float) else None
+
+
 SOURCES: Mapping[str, Source] = {
     "request.id": lambda exchange: exchange.id,
     "request.method": lambda exchange: exchange.request.method,
@@ -40,11 +61,17 @@ SOURCES: Mapping[str, Source] = {
     "client.ip": lambda exchange: exchange.request.peer.address,
     "route.name": _route_name,
     "service.name": _service_name,
+    "principal.id": _of_principal(lambda principal: principal.id),
+    "principal.name": _of_principal(lambda principal: principal.name),
+    "principal.email": _of_principal(lambda principal: principal.email),
+    "principal.key_id": _of_principal(lambda principal: principal.key_id),
+    "principal.method": _of_principal(lambda principal: principal.method),
 }
 """What a template may name."""
 
 FAMILIES: Mapping[str, Callable[[str], Source]] = {
     "params": lambda name: lambda exchange: exchange.params.get(name),
+    "principal.claims": _claim,
 }
 """What it may name that has names of its own, as ``params.project_id``: ``FAMILY.NAME``."""
 
@@ -90,11 +117,13 @@ def _piece(found: re.Match[str]) -> str | Source:
         return found[0][0]
     if found[1] is None:
         raise ValueError("a brace that stands for itself is written twice")
-    family, _, name = found[1].partition(".")
     if found[1] in SOURCES:
         return SOURCES[found[1]]
-    if family in FAMILIES and name:
-        return FAMILIES[family](name)
+    for family, source_of in FAMILIES.items():
+        # A name may have dots of its own, as claims that are URLs do (RFC 7519 section 4.2).
+        name = found[1].removeprefix(f"{family}.")
+        if name and name != found[1]:
+            return source_of(name)
     known = [*SOURCES, *(f"{family}.NAME" for family in FAMILIES)]
     nearest = difflib.get_close_matches(found[1], known, n=1)
     hint = f"did you mean {nearest[0]}?" if nearest else f"known are {', '.join(known)}"

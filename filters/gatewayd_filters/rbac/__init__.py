@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gatewayd import AUTH_REQUIRED, PRINCIPAL, AuditEvent, Filter, Reject
+from gatewayd import AUTH_REQUIRED, PRINCIPAL, ROUTE, AuditEvent, Filter, Reject
 from gatewayd_filters.rbac.config import RbacConfig
 from gatewayd_filters.rbac.requirement import Decision, Requirement
 from gatewayd_filters.rbac.roles import Roles
@@ -12,13 +12,14 @@ from gatewayd_filters.rbac.roles import Roles
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from gatewayd import Exchange, Forward, Gateway, Principal, Response
+    from gatewayd import Cell, Exchange, Forward, Gateway, Principal, Response
 
 __all__ = ["Rbac", "RbacConfig"]
 
-# Decisions remembered per requirement: there are as many as callers differ in what they may, which
-# identity providers decide. Dropped as a whole when there are more; a decision takes some 5 us.
-_REMEMBERED = 4096
+# Decisions remembered, for all routes together: for each requirement there are as many as callers
+# differ in what they may, which identity providers decide. Dropped as a whole when there are more;
+# a decision takes some 5 us.
+_REMEMBERED = 16_384
 
 _BY_DEFAULT = Decision(True, "default")
 _OPEN = Decision(True, "auth_required = false")
@@ -50,12 +51,13 @@ class Rbac(Filter[RbacConfig]):
         self._stated = self._requirement.stated
         self._enforce = config.mode == "enforce"
         self._default = _BY_DEFAULT if config.default == "allow" else _NOBODY_NAMED
-        self._decided: dict[tuple[frozenset[str], ...], Decision] = {}
-        decisions = gateway.metrics.counter(
-            "gatewayd_rbac_decisions", "Decisions about authenticated callers.", ("decision",)
+        self._decided: dict[tuple[object, ...], Decision] = gateway.keep(
+            ("rbac decisions", gateway), dict
         )
-        self._allowed = decisions.labels("allowed")
-        self._denied = decisions.labels("denied" if self._enforce else "shadow_denied")
+        self._decisions = gateway.metrics.counter(
+            "gatewayd_rbac_decisions", "Decisions about callers.", ("decision", "route")
+        )
+        self._cells: dict[tuple[str, bool], Cell] = {}
 
     def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`.
@@ -65,14 +67,22 @@ class Rbac(Filter[RbacConfig]):
 
         """
         decision = self.decide(exchange.get(PRINCIPAL), exchange.get(AUTH_REQUIRED))
+        route = exchange.get(ROUTE)
+        key = "" if route is None else route.name, decision.allowed
+        (self._cells.get(key) or self._count(*key)).value += 1
         if decision.allowed:
-            self._allowed.value += 1
             return forward(exchange)
-        self._denied.value += 1
         self._record(exchange, decision)
         if self._enforce:
             raise Reject(403, "access_denied", "The caller may not use this route.")
         return forward(exchange)
+
+    def _count(self, route: str, allowed: bool) -> Cell:
+        """Return where decisions are counted; there are no more than routes."""
+        refused = "denied" if self._enforce else "shadow_denied"
+        cell = self._decisions.labels("allowed" if allowed else refused, route)
+        self._cells[route, allowed] = cell
+        return cell
 
     def decide(self, principal: Principal | None, auth_required: bool | None) -> Decision:
         """Return the decision about a caller.
@@ -90,7 +100,7 @@ class Rbac(Filter[RbacConfig]):
             return _ANONYMOUS if principal is None else _AUTHENTICATED
         if principal is None:
             return _ANONYMOUS
-        key = (principal.roles, principal.permissions, principal.scopes)
+        key = (self._requirement, principal.roles, principal.permissions, principal.scopes)
         decision = self._decided.get(key)
         if decision is None:
             if len(self._decided) >= _REMEMBERED:

@@ -206,17 +206,25 @@ async def test_in_shadow_everybody_passes_and_is_counted() -> None:
     settings = {"roles": ROLES, "required_roles": ["operator"], "mode": "shadow"}
     async with running(Rbac, settings, gateway=gateway) as rbac:
         assert (await rbac(exchange, Recorder())).status == 200
-    counter = gateway.metrics.counter("gatewayd_rbac_decisions", "", ("decision",))
-    assert counter.labels("shadow_denied").value == 1
+    counter = gateway.metrics.counter("gatewayd_rbac_decisions", "", ("decision", "route"))
+    assert counter.labels("shadow_denied", "").value == 1
     assert audit.events[0].detail == {"mode": "shadow"}
 
 
-async def test_decisions_are_remembered_within_bounds() -> None:
-    rbac = filter_of(required_roles=["viewer"])
-    for number in range(10_000):
-        rbac.decide(caller(f"role{number}"), None)
-        assert len(rbac._decided) <= 4096
-    assert rbac.decide(caller("viewer"), None).allowed
+async def test_decisions_are_remembered_within_bounds_for_all_routes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("gatewayd_filters.rbac._REMEMBERED", 10)
+    gateway = make_gateway()
+    viewers, editors = (
+        Rbac(RbacConfig(required_roles=[role]), gateway) for role in ("viewer", "editor")
+    )
+    for number in range(30):
+        viewers.decide(caller(f"role{number}"), None)
+        editors.decide(caller(f"role{number}"), None)
+        assert len(viewers._decided | editors._decided) <= 10
+    assert viewers.decide(caller("viewer"), None).allowed
+    assert not editors.decide(caller("viewer"), None).allowed
 
 
 CONFIG = """

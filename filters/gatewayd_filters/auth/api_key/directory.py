@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 from gatewayd import GatewayError, read_pepper
 from gatewayd_filters.auth.api_key.keys import Keys
-from gatewayd_filters.auth.api_key.snapshot import SnapshotFile, database_of
+from gatewayd_filters.auth.api_key.snapshot import SnapshotFile
+from gatewayd_filters.auth.private_file import database_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

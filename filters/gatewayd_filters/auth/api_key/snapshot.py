@@ -9,20 +9,17 @@ from __future__ import annotations
 
 import hmac
 import os
-import tempfile
 from dataclasses import asdict, fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import urlsplit
 
 import orjson
 
 from gatewayd import ApiKeyRecord, GatewayError
+from gatewayd_filters.auth.private_file import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from gatewayd import Store
+    from pathlib import Path
 
 _PURPOSE = b"gatewayd snapshot of API keys\n"  # no secret of a key looks like this
 _SETS = frozenset({"roles", "permissions", "scopes"})
@@ -66,17 +63,7 @@ class SnapshotFile:
         """
         rows = [_row(record) for record in records]
         body = orjson.dumps({"source": self._source, "version": version, "keys": rows})
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self.path.parent, prefix=f".{self.path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:  # mode 0600, as mkstemp makes it
-                file.write(_mac(pepper, body) + b"\n" + body)
-                file.flush()
-                os.fsync(file.fileno())
-            Path(name).replace(self.path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        replace_file(self.path, _mac(pepper, body) + b"\n" + body)
 
     def confirm(self) -> None:
         """Note that what the file says is true now; blocks.
@@ -105,12 +92,6 @@ class SnapshotFile:
             raise GatewayError(f"{self.path} is of another database")
         records = [_record(row) for row in content["keys"]]
         return Snapshot(content["version"], records, status.st_mtime)
-
-
-def database_of(store: Store) -> str:
-    """Return what tells a database from others, without the password."""
-    parts = urlsplit(store.config.url)
-    return f"{parts.scheme}://{parts.hostname or ''}:{parts.port or ''}{parts.path}"
 
 
 def _mac(pepper: str, body: bytes) -> bytes:

@@ -66,6 +66,8 @@ class JwtConfig(FilterConfig):
     jwks_allow_http: bool = False
     """Whether `jwks_url` may be plain http beyond this machine. Whoever can change the keys on
     their way can make tokens, so this is for networks that are protected otherwise."""
+    jwks_ca: str | None = None
+    """PEM file of the authorities for `jwks_url`; the system's where absent."""
     refresh: Annotated[float, Field(ge=10, le=86400)] = 300.0
     """Seconds between two fetches of the key set. Envoy's default for its cache is 600."""
     cooldown: Seconds = 30.0
@@ -123,6 +125,9 @@ class JwtConfig(FilterConfig):
     revocation: bool = False
     """Whether tokens whose `jti` is in the store's list of revoked tokens are refused. The list is
     read in the background; `jti` is required then."""
+    revocation_file: str = Field("var/revoked_tokens.json", min_length=1)
+    """File with that list as it was last known, for a start without the store where `on_outage` is
+    `stale`. It is not used where others than its owner may write it."""
 
     @model_validator(mode="after")
     def _keys_fit(self) -> JwtConfig:

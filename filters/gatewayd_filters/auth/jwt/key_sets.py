@@ -17,11 +17,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import ssl
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gatewayd import AuthUnavailable, InvalidCredential
+from gatewayd import AuthUnavailable, ConfigError, ConfigIssue, InvalidCredential
 from gatewayd_filters.auth.jwt.keys import UnusableKey, keys_of_set
 
 if TYPE_CHECKING:
@@ -99,7 +100,9 @@ class PublishedKeys:
     def start(self) -> None:
         """Begin to fetch; safe to call again."""
         if self._refreshing is None:
+            # Read here and not at each fetch: a file that is gone is an error of the start.
             self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(ssl=_ssl_context(self._config.jwks_ca)),
                 timeout=aiohttp.ClientTimeout(total=self._config.timeout),
                 auto_decompress=False,  # a small answer must not become a large one
                 headers={"Accept": "application/json", "Accept-Encoding": "identity"},
@@ -228,3 +231,19 @@ def candidates(
         for key in keys
         if algorithm in key.algorithms and (kid is None or key.kid is None or key.kid == kid)
     ]
+
+
+def _ssl_context(authorities: str | None) -> ssl.SSLContext | bool:
+    """Return what verifies the issuer; the system's authorities where none are named.
+
+    Raises:
+        ConfigError: the file cannot be used.
+
+    """
+    if authorities is None:
+        return True
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:  # ssl.SSLError is one
+        message = f"the authorities in {authorities} cannot be used: {error}"
+        raise ConfigError(ConfigIssue(message, key="filters.auth.jwt.jwks_ca")) from error

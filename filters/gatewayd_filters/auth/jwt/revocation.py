@@ -9,7 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from gatewayd import GatewayError
+from gatewayd_filters.auth.jwt.revoked_file import RevokedFile
+from gatewayd_filters.auth.private_file import database_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +57,11 @@ class RevokedTokens:
         self._ids: frozenset[str] = frozenset()
         self._read_at: float | None = None
         self._failing = False
+        self._file: RevokedFile | None = None
+        if config.on_outage == "stale":
+            self._file = RevokedFile(Path(config.revocation_file), database_of(store))
+        self._saved: frozenset[str] | None = None
+        self._unsaved = False
         self._task: asyncio.Task[None] | None = None
         self._tried = asyncio.Event()
 
@@ -81,6 +91,8 @@ class RevokedTokens:
     async def _run(self) -> None:
         try:
             await self.read()
+            if self._read_at is None:
+                await self._load()
         finally:
             self._tried.set()
         while True:
@@ -105,3 +117,34 @@ class RevokedTokens:
         fresh, self._ids = ids - self._ids, ids
         if fresh:
             self._changed(fresh)
+        await self._save()
+
+    async def _load(self) -> None:
+        """Take over what was known before this process started."""
+        if self._file is None:
+            return
+        try:
+            ids, known_at = await asyncio.to_thread(self._file.load)
+        except (OSError, GatewayError) as error:
+            logger.warning("the file of revoked tokens cannot be used: %s", error)
+            return
+        age = max(time.time() - known_at, 0.0)
+        self._ids, self._read_at = ids, self._clock() - age
+        logger.warning("revoked tokens are those of a file that is %.0f s old", age)
+
+    async def _save(self) -> None:
+        file, ids = self._file, self._ids
+        if file is None:
+            return
+        try:
+            if ids == self._saved:
+                await asyncio.to_thread(file.confirm)
+            else:
+                await asyncio.to_thread(file.save, ids)
+                self._saved = ids
+        except (OSError, GatewayError) as error:
+            if self._saved is not None or not self._unsaved:
+                logger.warning("the file of revoked tokens cannot be written: %s", error)
+            self._saved, self._unsaved = None, True
+        else:
+            self._unsaved = False

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from pydantic import ValidationError
 
 from gatewayd import AuthUnavailable, ConfigError, InvalidCredential
+from gatewayd.store.settings import StoreConfig
 from gatewayd.testing import FakeClock, make_exchange, make_gateway
 from gatewayd_filters.auth.jwt import Jwt, JwtConfig
 from gatewayd_filters.auth.jwt.cache import TokenCache, Verified
 from tests.filters.auth.jwt.conftest import jwt_method
 from tests.support.tokens import NOW, SECRET, by_hand, jwk, jwks, make, private_key, public_pem
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 KEYS = {"RS": "RS", "PS": "RS", "ES256": "ES256", "ES384": "ES384", "ES512": "ES512"}
 
@@ -259,11 +263,17 @@ class Revocations:
         return set(self.ids)
 
 
+@pytest.fixture(autouse=True)
+def _files_go_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
 class FakeStore:
     """A store that has nothing else."""
 
     def __init__(self) -> None:
         self.revoked_tokens = Revocations()
+        self.config = StoreConfig()
 
     async def start(self) -> None:
         pass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,17 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt.algorithms import RSAAlgorithm
 
-from gatewayd import AuthUnavailable, InvalidCredential
+from gatewayd import AuthUnavailable, ConfigError, InvalidCredential
 from gatewayd.testing import FakeClock, make_gateway
 from gatewayd_filters.auth.jwt import Jwt, key_sets
 from gatewayd_filters.auth.jwt.keys import UnusableKey, keys_of_set
 from tests.filters.auth.jwt.conftest import jwt_method
+from tests.support.certificates import Authority
 from tests.support.jwks_server import JwksServer
 from tests.support.process import free_port
 from tests.support.tokens import jwk, jwks, make, private_key
 
 if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
 
     from tests.filters.auth.jwt.conftest import Caller
 
@@ -277,3 +280,36 @@ def test_no_key_fails_otherwise_than_being_unusable(
     except UnusableKey:
         return
     assert all(one.algorithms <= {"RS256", "ES256", "EdDSA"} for one in keys)
+
+
+def server_context(authority: Authority) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*authority.issue("127.0.0.1"))
+    return context
+
+
+async def test_an_issuer_with_a_private_authority(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with (
+        JwksServer(jwks(ONE), server_context(authority)) as issuer,
+        method_of(issuer.url, jwks_ca=str(authority.file)) as caller,
+    ):
+        assert await caller.show(BY_ONE)
+
+
+async def test_an_issuer_that_nobody_vouches_for_is_not_believed(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with (
+        JwksServer(jwks(ONE), server_context(authority)) as issuer,
+        method_of(issuer.url) as caller,
+    ):
+        with pytest.raises(AuthUnavailable):
+            await caller.show(BY_ONE)
+        assert issuer.fetches == 0
+
+
+async def test_authorities_that_cannot_be_read_are_an_error_of_the_configuration() -> None:
+    method = method_of("https://127.0.0.1:1/jwks.json", jwks_ca="/nowhere.pem")
+    with pytest.raises(ConfigError, match="jwks_ca"):
+        async with method:
+            pass
