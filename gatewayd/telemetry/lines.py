@@ -14,17 +14,15 @@ import threading
 import time
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Final
 
 STANDARD: Final = {"stdout": 1, "stderr": 2}
 """Destinations that are no files."""
 
 # Writes to a pipe of at most so many bytes are not mixed with those of other processes (pipe(7)).
 _PIPE_BYTES = 4096
-_STUCK_SECONDS = 0.5  # after which a destination that takes nothing is looked at again
+_LINES_AT_ONCE = 1000
+_STUCK_SECONDS = 0.5  # for a destination that takes nothing, beyond the time at the end
 
 
 class LineWriter:
@@ -60,6 +58,8 @@ class LineWriter:
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._torn = False
+        self._in_hand = 0
+        self._give_up_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"lines to {path}", daemon=True)
         self._thread.start()
 
@@ -77,11 +77,12 @@ class LineWriter:
 
     def close(self, seconds: float) -> None:
         """Write what waits, for at most so many seconds; what is left then counts as failed."""
+        self._give_up_at = time.monotonic() + seconds
         self._closing.set()
         self._wake.set()
-        self._thread.join(seconds)
-        if self._thread.is_alive():
-            self.failed += len(self._lines)
+        self._thread.join(seconds + _STUCK_SECONDS)
+        if self._thread.is_alive():  # in a write that does not return
+            self.failed += len(self._lines) + self._in_hand
         elif self._path:
             os.close(self._descriptor)
 
@@ -97,7 +98,8 @@ class LineWriter:
     def _write_all(self) -> None:
         if self._path and self._lines:
             self._follow()
-        for chunk in self._chunks():
+        while chunk := self._take():
+            self._in_hand = len(chunk)
             try:
                 self._write_fully(b"\n" * self._torn + b"".join(chunk))
             except OSError:
@@ -105,34 +107,29 @@ class LineWriter:
                 self.failed += len(chunk)
             else:
                 self._torn = False
+            self._in_hand = 0
 
-    def _chunks(self) -> Iterator[list[bytes]]:
-        """Take the lines that wait, in portions that are written at once."""
+    def _take(self) -> list[bytes]:
+        """Return the lines that are written next."""
         lines = self._lines
-        while count := len(lines):
-            taken = [lines.popleft() for _ in range(count)]
-            if self._is_file:
-                yield taken
-                continue
-            portion: list[bytes] = []
-            size = 0
-            for line in taken:
-                if portion and size + len(line) > _PIPE_BYTES:
-                    yield portion
-                    portion, size = [], 0
-                portion.append(line)
-                size += len(line)
-            yield portion
+        if self._is_file:
+            return [lines.popleft() for _ in range(min(len(lines), _LINES_AT_ONCE))]
+        taken: list[bytes] = []
+        size = 0
+        while lines and (not taken or size + len(lines[0]) <= _PIPE_BYTES):
+            taken.append(lines.popleft())
+            size += len(taken[-1])
+        return taken
 
     def _write_fully(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             try:
                 written = os.write(self._descriptor, view)
-            except BlockingIOError:  # somebody has made the pipe non-blocking
-                select.select((), (self._descriptor,), (), _STUCK_SECONDS)
-                if self._closing.is_set():
+            except BlockingIOError:  # a pipe that is full
+                if self._closing.is_set() and time.monotonic() >= self._give_up_at:
                     raise
+                select.select((), (self._descriptor,), (), _STUCK_SECONDS / 5)
                 continue
             self._torn = written < len(view)
             view = view[written:]
@@ -172,7 +169,7 @@ class Timestamps:
     """Writes the time of now in RFC 3339, with milliseconds, in UTC."""
 
     def __init__(self) -> None:
-        self._second = 0
+        self._second = -1
         self._text = ""
 
     def of(self, now: float) -> str:
