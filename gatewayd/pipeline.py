@@ -287,6 +287,7 @@ class Pipeline:
         """Start every filter.
 
         Raises:
+            ConfigError: one cannot start with its settings.
             GatewayError: one failed to start; those started before it have been closed.
 
         """
@@ -295,6 +296,9 @@ class Pipeline:
             self._started.append(one)
             try:
                 await one.start()
+            except ConfigError:
+                await self.close()
+                raise
             except Exception as error:
                 await self.close()
                 raise GatewayError(f"filter {one.name!r} failed to start: {error!r}") from error
