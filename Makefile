@@ -86,9 +86,10 @@ conformance: $(VENV)/.bench bench-programs ## Write docs/conformance.md: hostile
 	$(PY) -m tests.conformance --write
 
 .PHONY: docs
-docs: $(VENV)/.runtime ## Write docs/configuration.md and deploy/sql from the models and migrations
+docs: $(VENV)/.runtime ## Write what is generated: docs/configuration.md, deploy/sql, deploy/grafana
 	$(PY) -m gatewayd.config.reference docs/configuration.md
 	$(PY) -m gatewayd.store.setup > deploy/sql/init_database.sql
+	$(PY) scripts/dashboard.py deploy/grafana/gatewayd.json
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and what was built

@@ -252,6 +252,9 @@ async def log_level(
     api: AdminApi, body: models.LogLevelChange, _path: Mapping[str, str]
 ) -> dict[str, Any]:
     """Change from which severity on a logger writes, in the supervisor and in all workers."""
+    # Before anything changes: names that nobody logs by would pile up.
+    if body.logger != "gatewayd" and body.logger not in (await api.ask("loggers"))[0].result:
+        raise Reject(404, "not_found", "There is no logger of this name.")
     await api.ask("log_level", body.model_dump(), lasting=f"log_level {body.logger}")
     logging.getLogger(body.logger).setLevel(body.level.upper())  # of the supervisor
     return body.model_dump()

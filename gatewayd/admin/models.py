@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, StrictBool
 
 from gatewayd.config.model import Model
 from gatewayd.telemetry.settings import LoggerName, LogLevel
+
+
+def _number(value: object) -> object:
+    """Refuse what is no number of JSON; `7.0` is a whole one, `"7"` is none."""
+    if isinstance(value, str | bool):
+        raise ValueError("expected a number")  # noqa: TRY004  # pydantic takes no TypeError
+    return value
+
 
 Text = Annotated[str, Field(max_length=1024)]
 
@@ -193,7 +201,7 @@ class BucketSelection(Model):
 
     prefix: Text
     """Beginning of their keys, such as `route/search|alice`; every bucket where empty."""
-    limit: Annotated[int, Field(ge=1, le=1000)] = 100
+    limit: Annotated[int, Field(ge=1, le=1000), BeforeValidator(_number)] = 100
     """Buckets at most, of each worker."""
 
 
@@ -207,7 +215,7 @@ class Count(Model):
 class Drain(Model):
     """Whether the node is in service."""
 
-    draining: bool
+    draining: StrictBool
     """Out of service: `/ready` says so, idle connections are closed, requests are served all the
     same."""
 
@@ -240,9 +248,9 @@ class DescribedRequest(Model):
     headers: dict[
         Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,128}$")],
         Annotated[str, Field(pattern=r"^[ -~]{0,8000}$")],
-    ] = Field({}, max_length=100)
+    ] = Field({}, max_length=100, json_schema_extra={"additionalProperties": False})
     """Its other header fields."""
-    send: bool = False
+    send: StrictBool = False
     """Whether to send it for real: it runs through all filters, to an instance, and is counted and
     limited as any other; the response's body is dropped. Else nothing is sent: the rules are gone
     through, and filters do not run."""

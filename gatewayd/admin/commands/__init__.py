@@ -13,7 +13,7 @@ import orjson
 
 from gatewayd.admin.commands.explain import explain
 from gatewayd.admin.commands.inspection import ready, routes, services, status
-from gatewayd.admin.commands.steering import drain, log_level, operate, operations
+from gatewayd.admin.commands.steering import drain, log_level, loggers, operate, operations
 from gatewayd.admin.commands.telemetry import explained, metrics
 from gatewayd.errors import GatewayError
 
@@ -28,6 +28,7 @@ COMMANDS: Mapping[str, Callable[[Commands, Mapping[str, Any]], Awaitable[Any]]] 
     "explain": explain,
     "explained": explained,
     "log_level": log_level,
+    "loggers": loggers,
     "metrics": metrics,
     "operate": operate,
     "operations": operations,

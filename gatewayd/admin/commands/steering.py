@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.errors import GatewayError
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -25,11 +23,14 @@ async def drain(commands: Commands, arguments: Mapping[str, Any]) -> dict[str, A
     return {"draining": commands.generations.current.gateway.readiness.draining}
 
 
+async def loggers(_: Commands, __: Mapping[str, Any]) -> list[str]:
+    """Tell the names of our loggers."""
+    return sorted(name for name in logging.root.manager.loggerDict if name.startswith("gatewayd."))
+
+
 async def log_level(_: Commands, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Change from which severity on a logger of ours writes, until the worker ends."""
+    """Change from which severity on a logger of ours writes, until the next reload."""
     name, level = str(arguments["logger"]), str(arguments["level"])
-    if name != "gatewayd" and name not in logging.root.manager.loggerDict:
-        raise GatewayError(f"there is no logger {name!r}")  # so names do not pile up
     logging.getLogger(name).setLevel(level.upper())
     return {"logger": name, "level": level}
 

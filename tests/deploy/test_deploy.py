@@ -1,0 +1,92 @@
+"""The files for Prometheus, Grafana and Jaeger name metrics that there are."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import pytest
+import yaml
+
+from gatewayd.config.load import load
+from gatewayd.registry import Plugins
+from scripts.dashboard import dashboard
+from tests.admin.conftest import running_node
+from tests.support.servers import REPOSITORY
+
+DEPLOY = REPOSITORY / "deploy"
+DASHBOARD = DEPLOY / "grafana" / "gatewayd.json"
+ALERTS = DEPLOY / "prometheus" / "alerts.yml"
+NAME = re.compile(r"\bgatewayd_[a-z_]+")
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The names of all families of a node, as Prometheus stores their samples."""
+    with running_node(tmp_path_factory.mktemp("known"), 2) as node:
+        page = node.ask("GET", "/metrics").text
+    names = set()
+    for line in page.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            suffixes = ("_bucket", "_count", "_sum") if kind == "histogram" else ("",)
+            names |= {name + suffix for suffix in suffixes}
+    # Of the exporter of spans, which is not there where nothing is recorded.
+    return names | {"gatewayd_spans_total"}
+
+
+def test_the_dashboard_is_what_the_script_makes() -> None:
+    assert json.loads(DASHBOARD.read_text()) == dashboard()
+
+
+def test_the_dashboard_asks_for_metrics_that_there_are(known: set[str]) -> None:
+    used = {
+        name
+        for panel in dashboard()["panels"]
+        for target in panel["targets"]
+        for name in NAME.findall(target["expr"])
+    }
+    assert used
+    assert used <= known
+
+
+def alerts() -> list[dict[str, Any]]:
+    (group,) = yaml.safe_load(ALERTS.read_text())["groups"]
+    rules: list[dict[str, Any]] = group["rules"]
+    return rules
+
+
+def test_alerts_ask_for_metrics_that_there_are(known: set[str]) -> None:
+    used = {name for rule in alerts() for name in NAME.findall(rule["expr"])}
+    assert used
+    assert used <= known
+
+
+@pytest.mark.parametrize("rule", alerts(), ids=lambda rule: rule["alert"])
+def test_alerts_say_what_to_do(rule: dict[str, Any]) -> None:
+    assert rule["labels"]["severity"] in ("page", "ticket")
+    assert rule["annotations"]["summary"]
+    assert rule["annotations"]["description"]
+    assert rule["expr"].count("(") == rule["expr"].count(")")
+
+
+def test_prometheus_reads_the_alerts() -> None:
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    assert config["rule_files"] == [ALERTS.name]
+    assert config["scrape_configs"][0]["static_configs"][0]["targets"] == ["127.0.0.1:8002"]
+
+
+def test_the_files_that_compose_mounts_are_there() -> None:
+    folder = DEPLOY / "compose"
+    services = yaml.safe_load((folder / "compose.yaml").read_text())["services"]
+    mounted = [one for service in services.values() for one in service.get("volumes", ())]
+    sources = [one.partition(":")[0] for one in mounted if one.startswith(".")]
+    assert sources
+    assert all((folder / source).exists() for source in sources)
+
+
+def test_the_configuration_that_compose_mounts_can_be_used() -> None:
+    config = load(DEPLOY / "compose" / "gateway.toml", environ={}, plugins=Plugins()).config
+    assert config.admin is not None
+    assert config.filters["tracing"]["endpoint"].endswith("/v1/traces")
