@@ -90,6 +90,7 @@ docs: $(VENV)/.runtime ## Write what is generated: docs/configuration.md, deploy
 	$(PY) -m gatewayd.config.reference docs/configuration.md
 	$(PY) -m gatewayd.store.setup > deploy/sql/init_database.sql
 	$(PY) scripts/dashboard.py deploy/grafana/gatewayd.json
+	$(PY) scripts/metrics_table.py docs/metrics.md
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and what was built

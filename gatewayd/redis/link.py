@@ -48,7 +48,9 @@ class Redis:
         calls = counted.counter("gatewayd_redis_calls", "Calls of Redis.", ("result",))
         self._counts = {name: calls.labels(name) for name in ("success", "failure", "refused")}
         self._seconds = counted.histogram("gatewayd_redis_seconds", "Time of calls of Redis.")
-        self._up = counted.gauge("gatewayd_redis_up", "Whether Redis is there.").labels()
+        self._up = counted.gauge(
+            "gatewayd_redis_up", "Whether Redis is there, for all workers.", combine="min"
+        ).labels()
         self._client: Client | None = None
         self._failures = 0
         self._broken = asyncio.Event()

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
 from gatewayd.config.load import load
 from gatewayd.registry import Plugins
+from scripts import metrics_table
 from scripts.dashboard import dashboard
 from tests.admin.conftest import running_node
 from tests.support.servers import REPOSITORY
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEPLOY = REPOSITORY / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "gatewayd.json"
@@ -90,3 +94,17 @@ def test_the_configuration_that_compose_mounts_can_be_used() -> None:
     config = load(DEPLOY / "compose" / "gateway.toml", environ={}, plugins=Plugins()).config
     assert config.admin is not None
     assert config.filters["tracing"]["endpoint"].endswith("/v1/traces")
+
+
+def test_the_page_of_metrics_is_what_the_script_makes(
+    tmp_path: Path,
+) -> None:
+    metrics_table.main(tmp_path / "metrics.md")
+    written = (tmp_path / "metrics.md").read_text()
+    assert written == (REPOSITORY / "docs" / "metrics.md").read_text(), "run `make docs`"
+
+
+def test_the_page_has_every_metric_of_a_running_gateway(known: set[str]) -> None:
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    described = {name for name in known if not name.endswith(("_bucket", "_count", "_sum"))}
+    assert [name for name in sorted(described) if f"`{name}`" not in page] == []

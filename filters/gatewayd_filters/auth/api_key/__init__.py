@@ -60,6 +60,12 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         self._field = config.header.lower().encode()
         self._parameter = config.query.encode()
         self._now = time.time
+        cache = gateway.metrics.counter(
+            "gatewayd_api_key_cache",
+            "API keys found, or not found, among the checked.",
+            ("result",),
+        )
+        self._hits, self._misses = cache.labels("hit"), cache.labels("miss")
 
     async def start(self) -> None:
         """Read the keys; an outage of the store is no reason to fail."""
@@ -110,6 +116,7 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         if now >= known.expires_at or self._clock() > keys.usable_until:
             return None
         keys.used[known.id] = now
+        self._hits.value += 1
         return known.principal
 
     async def verify(self, credential: bytes, exchange: Exchange) -> Principal:
@@ -120,6 +127,7 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
             AuthUnavailable: what is in memory is too old to tell.
 
         """
+        self._misses.value += 1
         parts = split_api_key(credential)
         if parts is None:
             raise InvalidCredential("malformed")
