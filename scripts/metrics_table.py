@@ -65,7 +65,7 @@ _HEAD = """# Metrics
 
 What `/metrics` of the admin listener shows: all workers of a node on one page, in Prometheus' text
 format or, where that is asked for, in OpenMetrics. Counters go on when a worker is replaced. How to
-get at them, and what to look at first: [observability.md](observability.md). Written by `make docs`.
+get at them, and what to look at first: [observability.md](observability.md). From `make docs`.
 
 Series are bounded by construction: labels are names of the configuration, methods of RFC 9110,
 status codes, and words of the gateway's own. A family that would still grow beyond its bound (4,096
