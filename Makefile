@@ -12,8 +12,8 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet
 
-BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk
-TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium curl:curl redis-server:redis-server mariadbd:mariadb-server
+BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk redis-server:redis-server
+TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium curl:curl mariadbd:mariadb-server
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without a home, pip, browsers and the like would write their caches into the working directory.
@@ -56,6 +56,10 @@ bench: $(VENV)/.bench bench-programs ## Measure beside nginx, HAProxy and Envoy;
 .PHONY: bench-smoke
 bench-smoke: $(VENV)/.bench bench-programs ## Run the benchmark for a minute, to see that it works
 	$(PY) -m tests.bench --smoke $(ARGS)
+
+.PHONY: bench-guard
+bench-guard: $(VENV)/.dev ## Fail where the filters have become slower, relative to Python itself
+	$(PY) -m tests.bench.guard
 
 .PHONY: bench-routing
 bench-routing: $(VENV)/.dev ## Time one route lookup among 10, 1,000 and 10,000 routes

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from gatewayd.body import Body
     from gatewayd.config.load import LoadedConfig
     from gatewayd.filter import Forward
+    from gatewayd.pipeline import Pipeline
     from gatewayd.timers import Clock
 
 T = TypeVar("T")
@@ -41,6 +42,11 @@ class InMemoryGateway:
     def __init__(self, generations: Generations, clock: Clock) -> None:
         self._generations = generations
         self._clock = clock
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The filters of the running generation, for who makes exchanges of its own."""
+        return self._generations.current.pipeline
 
     async def send(
         self,

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench import report
+from tests.bench import figures, report
 from tests.bench.contest import Plan, Result, run
 from tests.bench.cpu import Cores
 from tests.bench.peers import PEERS, MissingError, needed, versions
@@ -36,6 +36,10 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="gatewayd-bench-") as folder:
             results = _measure(options, Path(folder), cores)
+            rows = [row for result in results for row in report.goals(result)]
+            if "figures" in options.workloads:
+                rows += figures.measure(Path(folder), cores, quick=options.smoke)
+            print(f"\n{report.goal_table(rows)}", flush=True)
     except ProcessError as error:  # of an origin: peers may fail
         print(f"the benchmark cannot run: {error}", file=sys.stderr)
         return 1
@@ -48,6 +52,8 @@ def main() -> int:
 def _measure(options: argparse.Namespace, folder: Path, cores: Cores) -> list[Result]:
     results = []
     for name in options.workloads:
+        if name not in WORKLOADS:
+            continue
         own_folder = folder / name
         own_folder.mkdir()
         plan = Plan(
@@ -72,7 +78,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="how often to load each peer")
     parser.add_argument("--seconds", type=int, default=4, help="how long to load it each time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples there")
-    for option, known in [("--peers", list(PEERS)), ("--workloads", list(WORKLOADS))]:
+    for option, known in [("--peers", list(PEERS)), ("--workloads", [*WORKLOADS, "figures"])]:
         parser.add_argument(
             option,
             type=_some_of(known),

@@ -36,7 +36,7 @@ from tests.support.process import free_port
 from tests.support.servers import GatewayProcess
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Sequence
+    from collections.abc import Awaitable, Sequence
     from typing import Any
 
 CALLS, REPEATS = 20_000, 9
@@ -87,10 +87,10 @@ def token() -> str:
     return jwt.encode({**CLAIMS, "exp": int(time.time()) + 86_400}, SECRET, "HS256")
 
 
-def run(coroutine: Coroutine[Any, Any, Response]) -> None:
+def run(call: Awaitable[Response]) -> None:
     """Run what never waits without an event loop."""
     try:
-        coroutine.send(None)
+        next(call.__await__())
     except StopIteration:
         return
     raise RuntimeError("it waits")

@@ -21,7 +21,7 @@ from gatewayd_filters.balancer import BalancerConfig, BalancerFilter
 from gatewayd_filters.balancers.strategy import prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Awaitable, Callable
 
     from gatewayd import Exchange
 
@@ -106,9 +106,9 @@ def bench_filter(settings: dict[str, Any]) -> float:
     async def forward(_: Exchange) -> Response:
         return response
 
-    def run(coroutine: Coroutine[Any, Any, Response]) -> None:
+    def run(call: Awaitable[Response]) -> None:
         try:  # nothing in it waits, so it needs no event loop
-            coroutine.send(None)
+            next(call.__await__())
         except StopIteration:
             return
 

@@ -11,7 +11,7 @@ import sys
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tests.bench.cpu import cpu_seconds
 from tests.bench.load import LoadError
@@ -53,10 +53,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Goal:
-    """What this project promises: a contender's CPU cost relative to the baseline's."""
+    """What this project aims at: a contender's cost relative to the baseline's."""
 
     contender: str
     ratio: float
+    measure: Literal["CPU", "p99"] = "CPU"
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,15 @@ class Result:
         """Note what a contender did in one more round."""
         self.samples.setdefault(contender.name, []).append(sample)
 
-    def ratio(self, name: str) -> float | None:
-        """Return a contender's CPU cost relative to the baseline's, None without a baseline."""
+    def ratio(self, name: str, measure: Literal["CPU", "p99"] = "CPU") -> float | None:
+        """Return a contender's cost relative to the baseline's, None without a baseline."""
         baseline = self.samples.get(self.contest.baseline)
-        if baseline is None:
+        if baseline is None or name not in self.samples:
             return None
         pairs = zip(self.samples[name], baseline, strict=True)
-        return median(mine.cost / theirs.cost for mine, theirs in pairs)
+        if measure == "CPU":
+            return median(mine.cost / theirs.cost for mine, theirs in pairs)
+        return median((mine.load.p99_ms or 0) / (theirs.load.p99_ms or 1) for mine, theirs in pairs)
 
 
 def run(contest: Contest, plan: Plan) -> Result:

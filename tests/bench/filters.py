@@ -27,9 +27,15 @@ CONFIG = Path(__file__).parent / "conf" / "full.toml"
 
 PORT = 8123
 
-PATHS = [f"/api/v1/resource{number:03}" for number in range(200)]
 
-_SECRET = "a secret of the benchmark, long enough for HS256"
+def paths(count: int) -> list[str]:
+    """Return the paths of so many routes, as the configuration has the first 200."""
+    return [f"/api/v1/resource{number:03}" for number in range(count)]
+
+
+PATHS = paths(200)
+
+SECRET = "a secret of the benchmark, long enough for HS256"
 _ISSUER = "bench"
 
 
@@ -41,7 +47,7 @@ def authorization() -> str:
         "exp": int(time.time()) + 3600,
         "roles": ["admin", "viewer"],
     }
-    return f"Bearer {jwt.encode(claims, _SECRET, algorithm='HS256')}"
+    return f"Bearer {jwt.encode(claims, SECRET, algorithm='HS256')}"
 
 
 def gatewayd(place: Place) -> Process:
@@ -51,7 +57,38 @@ def gatewayd(place: Place) -> Process:
         place.folder,
         port=PORT,
         cores=place.cores,
-        environment={"BENCH_SECRET": _SECRET, "BENCH_RUN": str(place.folder)},
+        environment={"BENCH_SECRET": SECRET, "BENCH_RUN": str(place.folder)},
+    )
+
+
+def gatewayd_on_own_port(
+    place: Place, *, routes: int = 200, redis_url: str | None = None
+) -> Process:
+    """Return gatewayd with these filters on a free port.
+
+    Args:
+        place: Where it runs.
+        routes: How many routes it has, in the place of 200.
+        redis_url: Where its token bucket is; in memory where absent.
+    """
+    text = CONFIG.read_text().replace(f"port = {PORT}", f"port = {place.port}")
+    if redis_url is not None:
+        text = text.replace('backend = "memory"', 'backend = "redis"')
+        text = text.replace(
+            "[filters.balancer]", f'[redis]\nurl = "{redis_url}"\n\n[filters.balancer]', 1
+        )
+    head, separator, route = text.partition("[[routes]]")
+    template = (separator + route).split("[[routes]]")[1]
+    more = "".join(
+        "[[routes]]" + template.replace("resource000", f"resource{number:03}")
+        for number in range(routes)
+    )
+    return GatewayProcess(
+        head + more,
+        place.folder,
+        port=place.port,
+        cores=place.cores,
+        environment={"BENCH_SECRET": SECRET, "BENCH_RUN": str(place.folder)},
     )
 
 
@@ -116,7 +153,7 @@ def _access_log(place: Place) -> dict[str, Any]:
 
 
 def _jwt_authn() -> dict[str, Any]:
-    secret = base64.urlsafe_b64encode(_SECRET.encode()).rstrip(b"=").decode()
+    secret = base64.urlsafe_b64encode(SECRET.encode()).rstrip(b"=").decode()
     keys = {"keys": [{"kty": "oct", "alg": "HS256", "k": secret}]}
     provider = {
         "issuer": _ISSUER,

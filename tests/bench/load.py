@@ -54,6 +54,7 @@ def small_requests(
     *,
     path: str = "/",
     headers: Sequence[str] = (),
+    pause_ms: int = 0,
 ) -> Load:
     """Ask for small answers with wrk.
 
@@ -64,6 +65,7 @@ def small_requests(
         authorization: The Authorization field of all requests; none where absent.
         path: Path to ask for.
         headers: Further fields of all requests, as ``Name: value``.
+        pause_ms: Milliseconds that each connection waits between two requests, on average.
 
     Raises:
         MissingError: wrk is not installed.
@@ -74,7 +76,7 @@ def small_requests(
     command = [program, "-t1", f"-c{CONNECTIONS}", f"-d{duration}s", "-s", WRK_SCRIPT]
     fields = [*([f"Authorization: {authorization}"] if authorization else []), *headers]
     command += [part for field in fields for part in ("-H", field)]
-    arguments = ["--", str(paths_file)] if paths_file else []
+    arguments = ["--", str(paths_file or ""), str(pause_ms)] if paths_file or pause_ms else []
     done = subprocess.run(
         [*map(str, command), f"http://127.0.0.1:{port}{path}", *arguments],
         capture_output=True,

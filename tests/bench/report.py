@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from tests.bench.contest import Result, Sample
 
 Column = tuple[str, "Callable[[list[Sample]], str]"]
+Row = tuple[str, str, str, str]
+"""What a goal is about, the goal, what was found, and whether that is within it."""
 
 
 def table(result: Result) -> str:
@@ -29,13 +31,29 @@ def table(result: Result) -> str:
 
 
 def _goal(result: Result) -> list[str]:
+    return [
+        f"  goal: {what} at most {goal}: {found}, {met}" for what, goal, found, met in goals(result)
+    ]
+
+
+def goals(result: Result) -> list[Row]:
+    """Return the row of a contest in the table of goals, if it has a goal and was held."""
     contest, goal = result.contest, result.contest.goal
-    ratio = result.ratio(goal.contender) if goal and goal.contender in result.samples else None
+    ratio = None if goal is None else result.ratio(goal.contender, goal.measure)
     if goal is None or ratio is None:
         return []
-    verdict = "met" if ratio <= goal.ratio else "not met"
-    promise = f"{goal.contender} at most {goal.ratio:.2f} of {contest.baseline}'s CPU"
-    return [f"  goal: {promise}: {ratio:.2f}, {verdict}"]
+    what = f"{contest.name}: {goal.measure} of {goal.contender} / {contest.baseline}"
+    return [(what, f"{goal.ratio:.2f}", f"{ratio:.2f}", verdict(ratio, goal.ratio))]
+
+
+def verdict(found: float, goal: float) -> str:
+    """Return whether what was found is within the goal, in words."""
+    return "met" if found <= goal else "not met"
+
+
+def goal_table(rows: Sequence[Row]) -> str:
+    """Return the table of all goals."""
+    return "\n".join(["Goals", *_aligned([("", "at most", "found", ""), *rows])])
 
 
 def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
