@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from gatewayd.errors import Reject
-from gatewayd.exchange import INSTANCE, Exchange, Key, Response
+from gatewayd.exchange import INSTANCE, Exchange, Key, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -96,7 +96,8 @@ class Visit:
             self.decision = "forwarded"
         else:
             self.decision = "refused" if isinstance(error, Reject) else "failed"
-            self.reason = error.detail if isinstance(error, Reject) else repr(error)
+            # Of an error that is no refusal only the kind: its text may hold what a client sent.
+            self.reason = error.detail if isinstance(error, Reject) else type(error).__qualname__
 
     async def forward(self, exchange: Exchange, forward: Forward) -> Response:
         """Run the filters behind it."""
@@ -146,15 +147,17 @@ class Observation:
 
     Attributes:
         visits: The filters in the order in which they were entered.
+        asked: The request as it came, of detailed observations.
         unrecorded: Visits beyond :data:`MAX_VISITS`.
 
     """
 
-    __slots__ = ("_nested", "_open", "clock", "detailed", "unrecorded", "visits")
+    __slots__ = ("_nested", "_open", "asked", "clock", "detailed", "unrecorded", "visits")
 
     def __init__(self, clock: Clock = perf_counter, *, detailed: bool = False) -> None:
         self.clock = clock
         self.detailed = detailed
+        self.asked: Request | None = None
         self.visits: list[Visit] = []
         self.unrecorded = 0
         self._nested = 0.0  # loop time of the filters inside the step that runs now
@@ -260,6 +263,12 @@ class _Driven:
         return self._observation.drive(self._visit, self._running)
 
 
+def _copy_of(request: Request) -> Request:
+    return Request(
+        request.method, request.path, request.query, request.host, headers=request.headers.copy()
+    )
+
+
 async def _run_detailed(
     observation: Observation, visit: Visit, exchange: Exchange, call: Awaitable[Response]
 ) -> Response:
@@ -289,6 +298,8 @@ def observed(one: AnyFilter, position: int, forward: Forward) -> Forward:
             return await call(exchange, forward_noting)  # one that is no coroutine counts, too
 
         if observation.detailed:
+            if observation.asked is None:
+                observation.asked = _copy_of(exchange.request)
             return await _run_detailed(observation, visit, exchange, run())
         return await _Driven(observation, visit, run())
 

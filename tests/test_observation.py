@@ -94,7 +94,7 @@ async def fails(exchange: Exchange, forward: Forward) -> Response:
         (answers, ("answered", 200, None, "")),
         (refuses, ("refused", 403, "no", "Because.")),
         (refuses_plainly, ("refused", 403, "no", "Because.")),
-        (fails, ("failed", None, None, "ValueError('broken')")),
+        (fails, ("failed", None, None, "ValueError")),
     ],
 )
 async def test_decisions(act: Any, expected: tuple[Any, ...]) -> None:

@@ -42,7 +42,8 @@ class MetricsConfig(FilterConfig):
     """Settings of `metrics`."""
 
     buckets: tuple[_Bound, ...] = Field(SECONDS, min_length=1, max_length=64)
-    """Upper bounds, in seconds, of the histograms of requests and of attempts."""
+    """Upper bounds, in seconds, of the histograms of requests and of attempts. What was counted
+    stays in its bounds, so a change takes a restart."""
     filter_sample_ratio: float = Field(0.01, ge=0, le=1)
     """Share of the exchanges for which the time of each filter is measured: the time for which it
     occupies the event loop, and the time for which it waits. An exchange that is measured costs

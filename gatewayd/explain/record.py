@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.exchange import INSTANCE, ROUTE, SERVICE
+from gatewayd.exchange import INSTANCE, PREFLIGHT, ROUTE, SERVICE
 from gatewayd.explain.dry_run import describe_verdict
 from gatewayd.explain.routes import path_of, place
 from gatewayd.observation import OBSERVATION
@@ -40,12 +40,14 @@ def explain_exchange(generation: Generation, exchange: Exchange) -> dict[str, An
     """
     request, route, service = exchange.request, exchange.get(ROUTE), exchange.get(SERVICE)
     loaded = generation.loaded
+    observation = exchange.get(OBSERVATION)
+    # As it came: filters may have taken away what it was matched by.
+    asked = request if observation is None or observation.asked is None else observation.asked
+    method = asked.method
+    if PREFLIGHT in exchange:
+        method = asked.headers.get("Access-Control-Request-Method") or method
     verdicts = generation.routes.explain(
-        request.method,
-        request.path,
-        host=request.host,
-        headers=request.headers,
-        query=request.query,
+        method, asked.path, host=asked.host, headers=asked.headers, query=asked.query
     )
     record: dict[str, Any] = {
         "id": exchange.id,
@@ -53,7 +55,7 @@ def explain_exchange(generation: Generation, exchange: Exchange) -> dict[str, An
         "generation": generation.number,
         "request": {
             "method": request.method,
-            "path": request.path,
+            "path": asked.path,
             "host": request.host,
             "client": request.peer.address,
         },

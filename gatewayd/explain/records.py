@@ -17,6 +17,7 @@ class Records:
     def add(self, record: dict[str, Any]) -> None:
         """Keep a record; the oldest one makes room."""
         self._records[record["id"]] = record
+        self._records.move_to_end(record["id"])  # ids of trusted peers may come again
         if len(self._records) > _MAX_RECORDS:
             self._records.popitem(last=False)
 

@@ -7,6 +7,7 @@ logs while it serves must not wait for a pipe that nobody reads.
 from __future__ import annotations
 
 import logging
+import time
 from typing import TYPE_CHECKING
 
 import orjson
@@ -16,12 +17,25 @@ from gatewayd.telemetry.lines import LineWriter, Timestamps
 if TYPE_CHECKING:
     from gatewayd.telemetry.settings import LoggingConfig, LogLevel
 
-_TEXT = logging.Formatter("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")
 _FLUSH_SECONDS = 2.0
 _UNTIL_CONFIGURED = 10_000
-_MAX_LINE_BYTES = 65_536
+_MAX_CHARACTERS = 16_384  # of a text, which may be a stack
 # Severity numbers of OpenTelemetry's log data model.
 _SEVERITIES = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
+
+
+class _TextFormatter(logging.Formatter):
+    """A line of text for each event; further ones are indented, so that none looks like one."""
+
+    converter = staticmethod(time.gmtime)
+    default_time_format = "%Y-%m-%dT%H:%M:%S"
+    default_msec_format = "%s.%03dZ"
+
+    def format(self, record: logging.LogRecord) -> str:
+        return super().format(record)[:_MAX_CHARACTERS].replace("\n", "\n    ")
+
+
+_TEXT = _TextFormatter("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")
 
 
 class _JsonFormatter(logging.Formatter):
@@ -48,7 +62,8 @@ class _JsonFormatter(logging.Formatter):
             if value := getattr(record, key, None):
                 line[key] = value
         clean = {
-            key: _clean(value) if isinstance(value, str) else value for key, value in line.items()
+            key: _clean(value[:_MAX_CHARACTERS]) if isinstance(value, str) else value
+            for key, value in line.items()
         }
         return orjson.dumps(clean).decode()
 
@@ -68,10 +83,9 @@ class _LinesHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            line = self.format(record).encode("utf-8", "backslashreplace")
-            self.lines.write(line[:_MAX_LINE_BYTES] + b"\n")
-        except Exception:
-            self.handleError(record)
+            self.lines.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
+        except Exception:  # arguments that do not fit the text, or cannot be shown
+            self.lines.failed += 1
 
     def close(self) -> None:
         self.lines.close(_FLUSH_SECONDS)
@@ -87,8 +101,6 @@ def configure(level: LogLevel = "info") -> None:
     _handler = _LinesHandler(_UNTIL_CONFIGURED)
     logging.basicConfig(handlers=[_handler], force=True)
     _set_level(level)
-    # Python's own words for an error inside of logging go past the handlers.
-    logging.raiseExceptions = False
 
 
 def apply(config: LoggingConfig) -> None:

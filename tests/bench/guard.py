@@ -1,8 +1,8 @@
 """A guard against getting slower: what all filters cost, relative to Python's own speed.
 
-``make bench-guard`` runs it, CI as well. The pipeline of ``full.toml`` runs in memory, in turns with
-a chain of filters that do nothing, which is what this interpreter on this machine needs for a call
-and an await. A slower machine, or another build of Python, slows both; a slower filter only one.
+``make bench-guard`` runs it, CI as well. The pipeline of ``full.toml`` runs in memory, in turns
+with a chain of filters that do nothing, which is what this interpreter on this machine needs for a
+call and an await. A slower machine, or another build of Python, slows both; a slower filter one.
 """
 
 from __future__ import annotations

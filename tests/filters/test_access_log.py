@@ -1,308 +1,615 @@
+"""access_log: what a line says, what it must not say, and which exchanges get one."""
+
 from __future__ import annotations
 
+import asyncio
 import json
+import os
 import re
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gatewayd import (
-    INSTANCE,
     PRINCIPAL,
     ConfigError,
     Exchange,
-    Filter,
+    Headers,
+    Peer,
     Principal,
     Reject,
-    Request,
     Response,
 )
-from gatewayd.testing import (
-    FakeClock,
-    in_memory,
-    make_exchange,
-    make_gateway,
-    make_service,
-    running,
-)
+from gatewayd.testing import FakeClock, Recorder, in_memory, make_exchange, make_gateway, running
 from gatewayd_filters.access_log import AccessLog, AccessLogConfig
 from gatewayd_filters.access_log.lines import JsonLines, TextLines
 from gatewayd_filters.access_log.redaction import LONGEST, Redaction
+from tests.support.in_process import serving
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from gatewayd import Forward
 
 CONFIG = """
-pipeline.filters = ["request_id", "access_log", "tracing", "route_match", "balancer", "upstream"]
-filters.access_log = {{ path = "{path}"{settings} }}
-services.origin.instances = [{{ url = "http://127.0.0.1:9" }}]
-routes = [{{ name = "items", path = "/items/{{id}}", service = "origin" }}]
+pipeline.filters = ["access_log", "tracing", "route_match", "balancer", "upstream"]
+services.shop.instances = [{ url = "http://127.0.0.1:9" }]
+routes = [{ name = "item", path = "/items/{id}", service = "shop" }]
 """
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 COMBINED = re.compile(
-    r'(?P<client>\S+) - (?P<user>\S+) \[(?P<time>[^\]]+)\] "(?P<request>[^"]*)" (?P<status>\d{3}) '
-    r'(?P<size>\d+) "(?P<referer>[^"]*)" "(?P<agent>[^"]*)" (?P<id>\S+) (?P<route>\S+) '
-    r"(?P<seconds>\d+\.\d{6}) (?P<error>\S+)\n"
+    r"(?P<address>\S+) - (?P<user>\S+)"
+    r" \[(?P<time>\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d \+0000)\]"
+    r' "(?P<request>[^"]*)" (?P<status>\d{3}) (?P<size>\d+) "(?P<referer>[^"]*)"'
+    r' "(?P<agent>[^"]*)" (?P<id>\S+) (?P<route>\S+) (?P<seconds>\d+\.\d{6}) (?P<reason>\S+)\n'
 )
+SECRETS = ["Authorization", "Proxy-Authorization", "Cookie", "X-API-Key"]
+
+
+def configured(path: Path, **settings: object) -> str:
+    settings = {"path": str(path), **settings}
+    lines = (f"{key} = {json.dumps(value)}" for key, value in settings.items())
+    return "\n".join([CONFIG, "[filters.access_log]", *lines])
 
 
 async def logged(
-    tmp_path: Path,
+    folder: Path,
     target: str = "/items/7",
     *,
-    headers: Mapping[str, str] | None = None,
-    upstream: Forward | None = None,
-    settings: str = "",
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
     body: bytes = b"",
-) -> list[str]:
-    """Send a request through a gateway; returns the lines of its access log."""
-    file = tmp_path / "access.log"
-    config = CONFIG.format(path=file, settings=settings and f", {settings}")
-    async with in_memory(config, upstream=upstream) as gateway:
-        await gateway.send("GET", target, headers=headers or {}, body=body)
-    return file.read_text().splitlines()
+    upstream: Forward | None = None,
+    clock: FakeClock | None = None,
+    **settings: object,
+) -> list[dict[str, Any]]:
+    """Return what is in the log after one exchange."""
+    path = folder / "access.log"
+    text = configured(path, **settings)
+    async with in_memory(text, upstream=upstream, clock=clock) as gateway:
+        await gateway.send(method, target, headers=headers or {}, body=body)
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-async def one(tmp_path: Path, target: str = "/items/7", **given: Any) -> dict[str, Any]:
-    (line,) = await logged(tmp_path, target, **given)
-    parsed: dict[str, Any] = json.loads(line)
-    return parsed
-
-
-async def test_tells_of_the_exchange_in_the_names_of_opentelemetry(tmp_path: Path) -> None:
-    line = await one(tmp_path, headers={"User-Agent": "curl/8"})
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("timestamp"))
-    assert re.fullmatch("[0-9a-f]{24}", line.pop("gatewayd.request.id"))
-    assert re.fullmatch("[0-9a-f]{32}", line.pop("trace_id"))
-    assert re.fullmatch("[0-9a-f]{16}", line.pop("span_id"))
-    assert line == {
-        "http.request.method": "GET",
-        "url.path": "/items/7",
-        "url.scheme": "http",
-        "server.address": "gateway.example",
-        "network.protocol.version": "1.1",
-        "client.address": "192.0.2.1",
-        "http.response.status_code": 200,
-        "http.response.body.size": 0,
-        "http.server.request.duration": 0.0,
-        "user_agent.original": "curl/8",
-        "http.route": "/items/{id}",
-        "gatewayd.route": "items",
-        "gatewayd.service": "origin",
-    }
-
-
-async def test_names_the_trace_that_the_upstream_is_told(tmp_path: Path) -> None:
-    told: list[str] = []
-
-    async def upstream(exchange: Exchange) -> Response:
-        told.append(exchange.request.headers.get("traceparent") or "")
-        return Response(200)
-
-    line = await one(tmp_path, upstream=upstream)
-    assert told == [f"00-{line['trace_id']}-{line['span_id']}-00"]
-
-
-async def test_tells_why_it_was_refused(tmp_path: Path) -> None:
-    line = await one(tmp_path, "/nowhere")
-    assert (line["http.response.status_code"], line["error.type"]) == (404, "route_not_found")
-    assert "gatewayd.route" not in line
-
-
-async def test_tells_the_code_of_our_own_failure(tmp_path: Path) -> None:
-    async def upstream(_: Exchange) -> Response:
-        raise RuntimeError("broken")
-
-    line = await one(tmp_path, upstream=upstream)
-    assert (line["http.response.status_code"], line["error.type"]) == (500, "internal_error")
-
-
-def line_of(exchange: Exchange, error: BaseException | None = None, **settings: Any) -> Any:
-    lines = JsonLines(AccessLogConfig.model_validate(settings), FakeClock())
-    written = lines.line(exchange, error)
-    assert written.count(b"\n") == 1
-    return json.loads(written)
-
-
-def ended(status: int = 200, **given: Any) -> Exchange:
-    exchange = make_exchange(**given)
-    exchange.response = Response(status)
+def ended(exchange: Exchange, status: int = 200, headers: Headers | None = None) -> Exchange:
+    exchange.response = Response(status, headers)
     return exchange
 
 
-def test_tells_of_attempts() -> None:
-    (instance,) = make_service("origin", "http://127.0.0.1:9").available
-    exchange = ended(values={INSTANCE: instance})
-    exchange.attempts, exchange.upstream_seconds = 2, 0.25
-    line = line_of(exchange)
-    assert line["gatewayd.instance"] == "http://127.0.0.1:9"
-    assert (line["gatewayd.attempts"], line["gatewayd.upstream.duration"]) == (2, 0.25)
+def as_json(
+    exchange: Exchange, error: BaseException | None = None, **settings: Any
+) -> dict[str, Any]:
+    line: dict[str, Any] = json.loads(
+        JsonLines(AccessLogConfig(**settings), FakeClock()).line(exchange, error)
+    )
+    return line
 
 
-def test_tells_who_called() -> None:
-    principal = Principal(id="ada", method="jwt")
-    assert line_of(ended(values={PRINCIPAL: principal}))["enduser.id"] == "ada"
+def as_text(
+    exchange: Exchange, error: BaseException | None = None, **settings: Any
+) -> dict[str, str]:
+    line = TextLines(AccessLogConfig(**settings), FakeClock()).line(exchange, error)
+    found = COMBINED.fullmatch(line.decode("ascii"))
+    assert found is not None, line
+    return found.groupdict()
 
 
-def test_tells_how_much_was_sent_and_received() -> None:
-    exchange = ended(body=b"12345")
-    exchange.sent = 7
-    line = line_of(exchange)
-    assert (line["http.request.body.size"], line["http.response.body.size"]) == (5, 7)
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("http.request.method", "POST"),
+        ("url.path", "/items/7"),
+        ("url.query", "q=1"),
+        ("url.scheme", "http"),
+        ("server.address", "gateway.example"),
+        ("network.protocol.version", "1.1"),
+        ("client.address", "192.0.2.1"),
+        ("user_agent.original", "curl/8"),
+        ("http.request.body.size", 4),
+        ("http.response.status_code", 200),
+        ("http.response.body.size", 0),
+        ("http.route", "/items/{id}"),
+        ("gatewayd.route", "item"),
+        ("gatewayd.service", "shop"),
+    ],
+)
+async def test_tells_of_the_exchange(tmp_path: Path, field: str, value: object) -> None:
+    headers = {"User-Agent": "curl/8"}
+    (line,) = await logged(tmp_path, "/items/7?q=1", method="POST", headers=headers, body=b"ping")
+    assert line[field] == value
 
 
-def test_a_client_that_left_has_the_status_of_nginx() -> None:
-    line = line_of(make_exchange(), ConnectionResetError())
+async def test_tells_of_the_attempts_at_instances(tmp_path: Path) -> None:
+    def answer(exchange: Exchange) -> Response:
+        exchange.attempts, exchange.upstream_seconds = 2, 0.25
+        return Response(200)
+
+    (line,) = await logged(tmp_path, upstream=Recorder(answer))
+    fields = ("gatewayd.instance", "gatewayd.attempts", "gatewayd.upstream.duration")
+    assert [line[field] for field in fields] == ["http://127.0.0.1:9", 2, 0.25]
+
+
+async def test_what_went_to_no_instance_tells_of_none(tmp_path: Path) -> None:
+    (line,) = await logged(tmp_path, "/nowhere")
+    assert not {"gatewayd.instance", "gatewayd.attempts", "gatewayd.service"} & line.keys()
+
+
+async def test_the_duration_ends_with_the_exchange(tmp_path: Path) -> None:
+    clock = FakeClock()
+
+    def answer(exchange: Exchange) -> Response:
+        clock.advance(0.125)
+        return Response(200)
+
+    (line,) = await logged(tmp_path, upstream=Recorder(answer), clock=clock)
+    assert line["http.server.request.duration"] == 0.125
+
+
+async def test_the_request_id_is_that_of_the_exchange(tmp_path: Path) -> None:
+    upstream = Recorder()
+    (line,) = await logged(tmp_path, upstream=upstream)
+    assert line["gatewayd.request.id"] == upstream.exchanges[0].id
+
+
+async def test_the_trace_is_that_of_the_upstream_request(tmp_path: Path) -> None:
+    upstream = Recorder()
+    sent = {"traceparent": f"00-{TRACE_ID}-00f067aa0ba902b7-00"}
+    (line,) = await logged(tmp_path, headers=sent, upstream=upstream)
+    expected = upstream.request.headers.get("traceparent")
+    assert line["trace_id"] == TRACE_ID
+    assert f"00-{line['trace_id']}-{line['span_id']}-00" == expected
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "code"),
+    [("/nowhere", 404, "route_not_found"), ("/items/7", 403, "forbidden_here")],
+)
+async def test_refusals_carry_the_code_of_their_problem(
+    tmp_path: Path, target: str, status: int, code: str
+) -> None:
+    upstream = Recorder(Reject(403, "forbidden_here"))
+    (line,) = await logged(tmp_path, target, upstream=upstream)
+    assert (line["http.response.status_code"], line["error.type"]) == (status, code)
+
+
+async def test_what_succeeds_has_no_error_type(tmp_path: Path) -> None:
+    (line,) = await logged(tmp_path)
+    assert "error.type" not in line
+
+
+async def test_a_failure_of_the_gateway_is_told_as_the_problem(tmp_path: Path) -> None:
+    (line,) = await logged(tmp_path, upstream=Recorder(RuntimeError("a bug")))
+    assert (line["http.response.status_code"], line["error.type"]) == (500, "internal_error")
+
+
+def test_an_exchange_without_a_response_is_the_client_s_leaving() -> None:
+    line = as_json(make_exchange(), ConnectionResetError("gone"))
     assert line["http.response.status_code"] == 499
     assert line["error.type"] == "ConnectionResetError"
 
 
-def test_tells_header_fields_that_are_asked_for() -> None:
-    exchange = ended(headers={"Referer": "there"})
-    assert exchange.response is not None
-    exchange.response.headers.set("Server", "nginx")
-    line = line_of(exchange, request_headers=["referer", "X-Absent"], response_headers=["Server"])
-    assert line["http.request.header.referer"] == "there"
-    assert line["http.response.header.server"] == "nginx"
-    assert "http.request.header.x-absent" not in line
+def test_a_response_that_was_broken_off_keeps_its_status() -> None:
+    line = as_json(ended(make_exchange()), asyncio.CancelledError())
+    assert (line["http.response.status_code"], line["error.type"]) == (200, "CancelledError")
 
 
-@pytest.mark.parametrize("name", ["Authorization", "cookie", "X-API-Key", "Set-Cookie", "X-Mine"])
-def test_secret_fields_are_not_shown_even_where_asked_for(name: str) -> None:
-    line = line_of(
-        ended(headers={name: "secret-value"}), request_headers=[name], redact_headers=["x-mine"]
-    )
+def test_bytes_sent_are_told() -> None:
+    exchange = ended(make_exchange())
+    exchange.sent = 12_345
+    assert as_json(exchange)["http.response.body.size"] == 12_345
+
+
+def test_the_caller_is_told_by_id() -> None:
+    principal = Principal("ada", "jwt", email="ada@example.org")
+    exchange = ended(make_exchange(values={PRINCIPAL: principal}))
+    assert as_json(exchange)["enduser.id"] == "ada"
+    assert as_text(exchange)["user"] == "ada"
+
+
+def test_the_scheme_is_the_client_s() -> None:
+    exchange = ended(make_exchange(peer=Peer("2001:db8::1", scheme="https")))
+    line = as_json(exchange)
+    assert (line["url.scheme"], line["client.address"]) == ("https", "2001:db8::1")
+
+
+def test_timestamps_are_rfc_3339() -> None:
+    line = as_json(ended(make_exchange()))
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
+
+
+def test_fields_that_are_listed_are_shown() -> None:
+    answer = Headers.of([("X-Cache", "hit")])
+    exchange = ended(make_exchange(headers={"X-Tenant": "seven"}), headers=answer)
+    line = as_json(exchange, request_headers=["X-Tenant"], response_headers=["x-cache"])
+    assert line["http.request.header.x-tenant"] == "seven"
+    assert line["http.response.header.x-cache"] == "hit"
+
+
+def test_fields_that_are_not_listed_are_not_shown() -> None:
+    exchange = ended(make_exchange(headers={"X-Tenant": "seven"}))
+    assert not [name for name in as_json(exchange) if "header" in name]
+
+
+def test_fields_that_are_absent_are_left_out() -> None:
+    line = as_json(ended(make_exchange()), request_headers=["X-Tenant"])
+    assert "http.request.header.x-tenant" not in line
+
+
+@pytest.mark.parametrize("name", SECRETS)
+@pytest.mark.parametrize("spelling", [str, str.lower, str.upper])
+def test_fields_with_credentials_are_never_shown(name: str, spelling: Any) -> None:
+    exchange = ended(make_exchange())
+    exchange.request.headers = Headers([(name.encode(), b"s3cret")])
+    line = as_json(exchange, request_headers=[spelling(name)])
     assert line[f"http.request.header.{name.lower()}"] == "[redacted]"
 
 
+def test_cookies_that_are_set_are_never_shown() -> None:
+    exchange = ended(make_exchange(), headers=Headers.of([("Set-Cookie", "s=s3cret")]))
+    line = as_json(exchange, response_headers=["Set-Cookie"])
+    assert line["http.response.header.set-cookie"] == "[redacted]"
+
+
+def test_fields_to_redact_can_be_named() -> None:
+    exchange = ended(make_exchange(headers={"X-Session": "s3cret"}))
+    line = as_json(exchange, request_headers=["X-Session"], redact_headers=["x-SESSION"])
+    assert line["http.request.header.x-session"] == "[redacted]"
+
+
+@pytest.mark.parametrize("name", ["Referer", "User-Agent"])
+@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+def test_fields_to_redact_are_shown_nowhere(name: str, lines: Any) -> None:
+    exchange = ended(make_exchange(headers={name: "s3cret"}))
+    config = AccessLogConfig(redact_headers=[name], request_headers=[name])
+    assert b"s3cret" not in lines(config, FakeClock()).line(exchange, None)
+
+
+REDACTED = [
+    ("token=x", "token=[redacted]"),
+    ("a=1&token=x&b=2", "a=1&token=[redacted]&b=2"),
+    ("TOKEN=x", "TOKEN=[redacted]"),
+    ("Api_Key=x", "Api_Key=[redacted]"),
+    ("api-key=x", "api-key=[redacted]"),
+    ("%74oken=x", "%74oken=[redacted]"),
+    ("%54OKEN=x", "%54OKEN=[redacted]"),
+    ("api%5fkey=x", "api%5fkey=[redacted]"),
+    ("token=x&token=y", "token=[redacted]&token=[redacted]"),
+    ("token=x=y", "token=[redacted]"),
+    ("token=", "token=[redacted]"),
+    ("&&token=x", "&&token=[redacted]"),
+    ("session+id=x", "session+id=[redacted]"),
+    ("session%20id=x", "session%20id=[redacted]"),
+    ("Session%2Bid=x", "Session%2Bid=x"),
+]
+SHOWN = [
+    "", "q=1", "tokens=x", "my_token=x", "token", "q=token", "q=token%3Dx", "%2574oken=x",
+    "%zz=1", "to+ken=x",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "expected"), REDACTED)
+def test_secret_parameters_are_hidden(query: str, expected: str) -> None:
+    names = ("token", "api_key", "api-key", "session id")
+    assert Redaction(names).query(query) == expected
+
+
+@pytest.mark.parametrize("query", SHOWN)
+def test_other_parameters_are_shown(query: str) -> None:
+    assert Redaction(["token"]).query(query) == query
+
+
 @pytest.mark.parametrize(
-    ("query", "shown"),
-    [
-        ("a=1", "a=1"),
-        ("token=x", "token=[redacted]"),
-        ("a=1&token=x&b=2", "a=1&token=[redacted]&b=2"),
-        ("TOKEN=x", "TOKEN=[redacted]"),
-        ("%74oken=x", "%74oken=[redacted]"),
-        ("token=x&token=y", "token=[redacted]&token=[redacted]"),
-        ("token=", "token=[redacted]"),
-        ("token", "token"),
-        ("tokens=x", "tokens=x"),
-        ("mine=x", "mine=[redacted]"),
-        ("", ""),
-        ("&&=", "&&="),
-    ],
+    "name", ["access_token", "api_key", "password", "secret", "signature", "code", "token"]
 )
-def test_secret_parameters_are_not_shown(query: str, shown: str) -> None:
-    assert Redaction(["token", "Mine"]).query(query) == shown
+@pytest.mark.parametrize("form", ["json", "text"])
+async def test_the_usual_credentials_are_in_no_line(tmp_path: Path, name: str, form: str) -> None:
+    path = tmp_path / "access.log"
+    async with in_memory(configured(path, format=form)) as gateway:
+        await gateway.send("GET", f"/items/7?{name}=s3cret&q=1")
+    written = path.read_text()
+    assert f"{name}=[redacted]&q=1" in written
+    assert "s3cret" not in written
 
 
-async def test_a_key_in_the_query_is_not_logged(tmp_path: Path) -> None:
-    line = await one(tmp_path, "/items/7?api_key=gw_secret&page=2")
-    assert line["url.query"] == "api_key=[redacted]&page=2"
+def test_parameters_to_redact_can_be_named() -> None:
+    exchange = ended(make_exchange(target="/?Session=x&token=y&q=1"))
+    line = as_json(exchange, redact_query=["session"])
+    assert line["url.query"] == "Session=[redacted]&token=[redacted]&q=1"
 
 
-def test_long_values_are_cut_and_say_so() -> None:
-    exchange = ended()
-    exchange.request.path = "/" + "x" * 5000
-    line = line_of(exchange)
-    assert len(line["url.path"]) < LONGEST + 30
-    assert line["url.path"].endswith("more]")
-
-
-def test_text_that_is_no_text_is_written_all_the_same() -> None:
-    principal = Principal(id="a\ud800b", method="jwt")
-    assert line_of(ended(values={PRINCIPAL: principal}))["enduser.id"] == "a\\ud800b"
-
-
-HOSTILE = st.text(st.characters(max_codepoint=255), max_size=60)
-
-
-@given(path=HOSTILE, agent=HOSTILE, query=HOSTILE, user=st.text(max_size=20))
-def test_nobody_forges_a_line(path: str, agent: str, query: str, user: str) -> None:
-    exchange = Exchange(Request("GET", path, query), received_at=0.0, id="id")
-    exchange.request.headers.extend([(b"User-Agent", agent.encode("latin-1"))])
-    exchange.response = Response(200)
-    exchange[PRINCIPAL] = Principal(id=user, method="jwt")
-    assert line_of(exchange)["url.path"] == path
-    text = TextLines(AccessLogConfig(), FakeClock()).line(exchange, None).decode()
-    assert text.count("\n") == 1
-    assert COMBINED.fullmatch(text)
-
-
-async def test_the_text_format_is_the_combined_one(tmp_path: Path) -> None:
-    headers = {"User-Agent": "curl/8", "Referer": "https://a.example/"}
-    (line,) = await logged(
-        tmp_path, "/items/7?token=x", headers=headers, settings='format = "text"'
+def long_exchange(where: str) -> Exchange:
+    text = "x" * 5000
+    return ended(
+        make_exchange(
+            text if where == "method" else "GET",
+            {"path": f"/{text}", "query": f"/?{text}"}.get(where, "/"),
+            headers={"User-Agent": text if where == "agent" else "-", "X-Tenant": text},
+            values={PRINCIPAL: Principal(text if where == "principal" else "ada", "jwt")},
+        ),
+        headers=Headers.of([("X-Cache", text)]),
     )
-    found = COMBINED.fullmatch(line + "\n")
-    assert found is not None
-    assert found["request"] == "GET /items/7?token=[redacted] HTTP/1.1"
-    assert (found["client"], found["user"], found["status"]) == ("192.0.2.1", "-", "200")
-    assert (found["referer"], found["agent"]) == ("https://a.example/", "curl/8")
-    assert (found["route"], found["error"]) == ("items", "-")
 
 
 @pytest.mark.parametrize(
-    ("target", "settings", "count"),
+    ("where", "field"),
     [
-        ("/items/7", "sample_ratio = 0", 0),
-        ("/nowhere", "sample_ratio = 0", 1),
-        ("/nowhere", 'sample_ratio = 0, always = ["5xx"]', 0),
-        ("/items/7", 'exclude_paths = ["/items/7"]', 0),
-        ("/items/8", 'exclude_paths = ["/items/7"]', 1),
-        ("/nowhere", 'exclude_paths = ["/nowhere"]', 1),
+        ("path", "url.path"),
+        ("query", "url.query"),
+        ("agent", "user_agent.original"),
+        ("request field", "http.request.header.x-tenant"),
+        ("response field", "http.response.header.x-cache"),
+        ("method", "http.request.method"),
+        ("principal", "enduser.id"),
     ],
 )
-async def test_what_is_logged_can_be_chosen(
-    tmp_path: Path, target: str, settings: str, count: int
+def test_long_values_are_cut_in_json(where: str, field: str) -> None:
+    listed = {"request_headers": ["X-Tenant"], "response_headers": ["X-Cache"]}
+    line = as_json(long_exchange(where), **listed)
+    assert len(line[field]) <= LONGEST + len("[2952 more]")
+
+
+@pytest.mark.parametrize(
+    ("where", "field"),
+    [("path", "request"), ("query", "request"), ("agent", "agent"), ("principal", "user")],
+)
+def test_long_values_are_cut_in_text(where: str, field: str) -> None:
+    assert len(as_text(long_exchange(where))[field]) < LONGEST + 50
+
+
+def test_a_cut_says_how_much_is_missing() -> None:
+    exchange = ended(make_exchange(headers={"User-Agent": "x" * (LONGEST + 7)}))
+    assert as_json(exchange)["user_agent.original"] == "x" * LONGEST + "[7 more]"
+
+
+hostile = st.text(
+    st.one_of(st.characters(max_codepoint=255), st.sampled_from("\r\n\0\x1b\x85\"'\\ ]")),
+    max_size=40,
+)
+anything = st.text(
+    st.one_of(
+        st.characters(exclude_categories=()), st.sampled_from('\n\r\u2028\u2029\ud800\udfff"\\ ')
+    ),
+    max_size=40,
+)
+
+
+def hostile_exchange(path: str, query: str, field: str, who: str) -> Exchange:
+    value = field.encode("latin-1")
+    exchange = ended(make_exchange(values={PRINCIPAL: Principal(who, "jwt")}))
+    exchange.request.path, exchange.request.query = path, query
+    exchange.request.headers = Headers(
+        [(b"User-Agent", value), (b"Referer", value), (b"X-Tenant", value)]
+    )
+    return exchange
+
+
+@given(hostile, hostile, hostile, anything)
+def test_json_is_one_line_that_parses(path: str, query: str, field: str, who: str) -> None:
+    lines = JsonLines(AccessLogConfig(request_headers=("X-Tenant",)), FakeClock())
+    line = lines.line(hostile_exchange(path, query, field, who), None)
+    assert re.fullmatch(rb"[^\x00-\x1f]+\n", line)
+    parsed = json.loads(line)
+    assert (parsed["url.path"], parsed["http.request.header.x-tenant"]) == (path, field)
+    assert parsed["user_agent.original"] == field
+
+
+@given(hostile.map(lambda text: text.replace(" ", "")), hostile, hostile, anything)
+def test_text_is_one_line_of_ascii_in_the_combined_format(
+    path: str, query: str, field: str, who: str
 ) -> None:
-    assert len(await logged(tmp_path, target, settings=settings)) == count
+    lines = TextLines(AccessLogConfig(format="text"), FakeClock())
+    line = lines.line(hostile_exchange(path, query, field, who), None)
+    assert re.fullmatch(rb"[\x20-\x7e]+\n", line)
+    assert COMBINED.fullmatch(line.decode()) is not None
 
 
-async def test_a_destination_that_cannot_be_opened_is_an_error_of_the_configuration(
-    tmp_path: Path,
+@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+def test_lone_surrogates_in_an_id_are_escaped(lines: Any) -> None:
+    exchange = ended(make_exchange(values={PRINCIPAL: Principal("a\ud800b", "jwt")}))
+    assert b"d800b" in lines(AccessLogConfig(), FakeClock()).line(exchange, None)
+
+
+def test_the_combined_format() -> None:
+    headers = {"Referer": "https://example.org/", "User-Agent": "curl/8 (a b)"}
+    exchange = ended(make_exchange("POST", "/items/7?q=1", headers=headers), 201)
+    exchange.sent = 42
+    found = as_text(exchange)
+    del found["time"]
+    assert found == {
+        "address": "192.0.2.1",
+        "user": "-",
+        "request": "POST /items/7?q=1 HTTP/1.1",
+        "status": "201",
+        "size": "42",
+        "referer": "https://example.org/",
+        "agent": "curl/8 (a b)",
+        "id": exchange.id,
+        "route": "-",
+        "seconds": "0.000000",
+        "reason": "-",
+    }
+
+
+async def test_text_names_route_and_refusal(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    upstream = Recorder(Reject(403, "forbidden_here"))
+    async with in_memory(configured(path, format="text"), upstream=upstream) as gateway:
+        await gateway.send("GET", "/items/7")
+    found = COMBINED.fullmatch(path.read_text())
+    assert found is not None
+    assert (found["route"], found["status"], found["reason"]) == ("item", "403", "forbidden_here")
+
+
+def test_text_tells_of_a_client_that_has_left() -> None:
+    found = as_text(make_exchange(), ConnectionResetError("gone"))
+    assert (found["status"], found["reason"]) == ("499", "ConnectionResetError")
+
+
+def test_a_space_in_an_id_makes_no_further_column() -> None:
+    exchange = ended(make_exchange(values={PRINCIPAL: Principal("ada lovelace", "jwt")}))
+    assert as_text(exchange)["user"] == "ada\\x20lovelace"
+
+
+@pytest.mark.parametrize(
+    ("status", "always", "lines"),
+    [
+        (200, ["4xx", "5xx"], 0),
+        (404, ["4xx", "5xx"], 1),
+        (503, ["4xx", "5xx"], 1),
+        (404, ["5xx"], 0),
+        (201, [201], 1),
+        (503, [], 0),
+    ],
+)
+async def test_without_a_share_only_what_is_always_logged(
+    tmp_path: Path, status: int, always: list[object], lines: int
 ) -> None:
-    with pytest.raises(ConfigError, match=r"filters\.access_log\.path: .*No such file"):
-        await logged(tmp_path / "nowhere")
+    upstream = Recorder(Response(status))
+    written = await logged(tmp_path, upstream=upstream, sample_ratio=0, always=always)
+    assert len(written) == lines
 
 
-async def test_a_reload_with_the_same_settings_keeps_the_destination(tmp_path: Path) -> None:
+async def test_a_client_that_has_left_is_always_logged(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    settings = {"path": str(path), "sample_ratio": 0, "always": []}
+    async with running(AccessLog, settings) as access_log:
+        exchange = make_exchange()
+        await access_log(exchange, Recorder())
+        exchange.finish(ConnectionResetError("gone"))
+    assert json.loads(path.read_bytes())["http.response.status_code"] == 499
+
+
+@pytest.mark.parametrize(
+    ("target", "status", "lines"),
+    [
+        ("/items/health", 200, 0),
+        ("/items/health?verbose=1", 200, 0),
+        ("/items/health", 503, 1),
+        ("/items/healthy", 200, 1),
+    ],
+)
+async def test_excluded_paths_are_logged_where_they_fail(
+    tmp_path: Path, target: str, status: int, lines: int
+) -> None:
+    upstream = Recorder(Response(status))
+    written = await logged(tmp_path, target, upstream=upstream, exclude_paths=["/items/health"])
+    assert len(written) == lines
+
+
+async def test_a_line_is_made_when_the_exchange_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "access.log"
+    async with running(AccessLog, {"path": str(path)}) as access_log:
+        await access_log(ended(make_exchange()), Recorder())
+    assert path.read_bytes() == b""
+
+
+async def test_a_log_is_continued(tmp_path: Path) -> None:
+    for _ in range(2):
+        lines = await logged(tmp_path)
+    assert len(lines) == 2
+
+
+async def test_a_log_is_not_for_everybody_to_read(tmp_path: Path) -> None:
+    await logged(tmp_path)
+    assert (tmp_path / "access.log").stat().st_mode & 0o007 == 0
+
+
+async def test_a_log_that_was_moved_is_opened_again(tmp_path: Path) -> None:
+    path, moved = tmp_path / "access.log", tmp_path / "access.log.1"
+    async with in_memory(configured(path)) as gateway:
+        path.rename(moved)
+        await gateway.send("GET", "/items/7")
+    assert (path.read_bytes().count(b"\n"), moved.read_bytes()) == (1, b"")
+
+
+async def test_lines_that_cannot_be_written_are_counted() -> None:
     gateway = make_gateway()
-    settings = {"path": str(tmp_path / "access.log")}
-    async with (
-        running(AccessLog, settings, gateway=gateway) as first,
-        running(AccessLog, settings, gateway=gateway) as second,
-    ):
-        assert destination(first) is destination(second)
-    for failure in await gateway.close():
-        raise failure
-
-
-def destination(one: Filter[Any]) -> object:
-    return vars(one)["_destination"]
-
-
-async def test_lost_lines_are_counted() -> None:
-    gateway = make_gateway()
-    async with running(AccessLog, {"path": "/dev/full"}, gateway=gateway) as log:
-        exchange = ended()
-        await log(exchange, answer)
+    async with running(AccessLog, {"path": "/dev/full"}, gateway=gateway) as access_log:
+        exchange = ended(make_exchange())
+        await access_log(exchange, Recorder())
         exchange.finish()
-    for failure in await gateway.close():
-        raise failure
     dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))
     assert dropped.labels("failed").value == 1
 
 
-async def answer(_: Exchange) -> Response:
-    return Response(200)
+async def test_lines_beyond_the_queue_are_counted_and_no_exchange_waits(tmp_path: Path) -> None:
+    pipe = tmp_path / "access.log"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)  # and never reads
+    gateway = make_gateway()
+    settings = {"path": str(pipe), "queue_size": 100, "close_timeout": 0}
+    try:
+        async with running(AccessLog, settings, gateway=gateway) as access_log:
+            for _ in range(1000):
+                exchange = ended(make_exchange(headers={"User-Agent": "x" * 1000}))
+                await access_log(exchange, Recorder())
+                exchange.finish()
+    finally:
+        os.close(reader)
+    dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))
+    # A pipe holds 64 KiB, so less than 100 lines; the thread has one page of them in hand.
+    assert dropped.labels("full").value > 700
 
 
-def test_a_refusal_with_a_code_of_its_own_is_quoted() -> None:
-    exchange = ended(403)
-    exchange.refusal = Reject(403, 'odd"code', "")
-    assert line_of(exchange)["error.type"] == 'odd"code'
+async def test_a_destination_that_cannot_be_opened_is_named_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "access.log"
+    with pytest.raises(ConfigError, match="No such file") as caught:
+        async with running(AccessLog, {"path": str(path)}):
+            pass
+    assert [issue.key for issue in caught.value.issues] == ["filters.access_log.path"]
+
+
+async def test_a_gateway_with_a_destination_that_cannot_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gateway\.toml:\d+: filters\.access_log\.path: "):
+        async with in_memory(configured(tmp_path / "missing" / "access.log")):
+            pass
+
+
+def writers(path: Path) -> list[int | None]:
+    """Return the threads that write to a file."""
+    return [one.ident for one in threading.enumerate() if one.name == f"lines to {path}"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        ({}, True),
+        ({"sample_ratio": 0.5, "format": "text"}, True),
+        ({"queue_size": 5000}, False),
+    ],
+)
+async def test_a_reload_keeps_the_destination_of_the_same_settings(
+    tmp_path: Path, settings: dict[str, object], kept: bool
+) -> None:
+    path = tmp_path / "access.log"
+    async with serving(configured(path), tmp_path) as gateway:
+        before = writers(path)
+        await gateway.adopt(configured(path, **settings))
+        assert len(before) == 1
+        assert (writers(path) == before) is kept
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"format": "xml"},
+        {"path": ""},
+        {"sample_ratio": 1.1},
+        {"sample_ratio": -0.1},
+        {"always": ["6xx"]},
+        {"request_headers": ["X Tenant"]},
+        {"redact_headers": [""]},
+        {"redact_query": [""]},
+        {"queue_size": 99},
+        {"interval": float("inf")},
+        {"close_timeout": -1},
+        {"unknown": 1},
+    ],
+)
+def test_refuses_settings(settings: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        AccessLogConfig.model_validate(settings)

@@ -1,111 +1,333 @@
-"""The process's own log, in processes of their own."""
+"""Logging of a process: what stands on standard error, and that nobody waits for it."""
 
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
 
-BEGIN = """
-import logging
+START = """
+import logging, sys
 from gatewayd.process import logs
 from gatewayd.telemetry.settings import LoggingConfig
+def apply(**settings):
+    logs.apply(LoggingConfig(**settings))
 logs.configure()
-def use(**settings):
-    logs.apply(LoggingConfig.model_validate(settings))
-log = logging.getLogger("gatewayd.test")
+log = logging.getLogger("gatewayd.retry")
 """
+TEXT = re.compile(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?P<level>[A-Z]+) (?P<logger>\S+)\[\d+\] (?P<text>.*)"
+)
+SECONDS = 30
 
 
-def logged(code: str) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", BEGIN + code], capture_output=True, timeout=60, check=True
-    )
-    return done.stderr.decode().splitlines()
+def run(code: str) -> subprocess.CompletedProcess[bytes]:
+    """Run a process to its end."""
+    command = [sys.executable, "-c", START + code]
+    done = subprocess.run(command, capture_output=True, timeout=SECONDS, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done
 
 
-def json_line(code: str) -> dict[str, Any]:
-    (line,) = logged('use(format="json")\n' + code)
-    parsed: dict[str, Any] = json.loads(line)
-    return parsed
+def texts(code: str) -> list[tuple[str, str, str]]:
+    """Return level, logger and message of each line."""
+    lines = run(code).stderr.decode().splitlines()
+    found = [TEXT.fullmatch(line) for line in lines]
+    assert None not in found, lines
+    return [(one["level"], one["logger"], one["text"]) for one in found if one is not None]
 
 
-def test_lines_of_text() -> None:
-    (line,) = logged("log.info('hello %s', 'there')")
-    assert line.endswith("hello there")
-    assert "INFO gatewayd.test[" in line
+def objects(code: str) -> list[dict[str, Any]]:
+    """Return what is logged as JSON."""
+    done = run('apply(format="json")\n' + code)
+    return [json.loads(line) for line in done.stderr.splitlines()]
 
 
-def test_lines_of_json_have_the_names_of_opentelemetry() -> None:
-    line = json_line("log.warning('hello')")
-    assert line.pop("timestamp").endswith("Z")
-    assert line.pop("process.pid") > 0
-    assert line == {
-        "severity_text": "WARNING", "severity_number": 13, "logger": "gatewayd.test",
-        "body": "hello",
-    }  # fmt: skip
+def test_text_is_a_line_for_each_event() -> None:
+    code = 'log.info("attempt %d", 2); log.warning("no more")'
+    assert texts(code) == [
+        ("INFO", "gatewayd.retry", "attempt 2"),
+        ("WARNING", "gatewayd.retry", "no more"),
+    ]
 
 
-def test_errors_come_with_their_stack() -> None:
-    line = json_line("try: 1 / 0\nexcept Exception: log.exception('broken')")
-    assert line["exception.type"] == "ZeroDivisionError"
-    assert line["exception.message"] == "division by zero"
-    assert "Traceback" in line["exception.stacktrace"]
-
-
-def test_the_trace_is_told_where_it_is_known() -> None:
-    assert json_line("log.info('x', extra={'trace_id': 'abc'})")["trace_id"] == "abc"
-
-
-@pytest.mark.parametrize("text", ["a\\ud800b", "a\\nb", "\\x00"])
-def test_one_event_is_one_line_of_json(text: str) -> None:
-    assert json_line(f"log.info('{text}')")["severity_text"] == "INFO"
+def test_nothing_is_logged_on_standard_output() -> None:
+    assert run('log.error("failed")').stdout == b""
 
 
 @pytest.mark.parametrize(
-    ("settings", "expected"),
-    [
-        ("level='info'", ["info", "warning"]),
-        ("level='warning'", ["warning"]),
-        ("level='debug'", ["debug", "info", "warning"]),
-        ("levels={'gatewayd.test': 'debug'}", ["debug", "info", "warning"]),
-        ("level='debug', levels={'gatewayd.test': 'error'}", []),
-    ],
+    ("level", "severity"), [("INFO", 9), ("WARNING", 13), ("ERROR", 17), ("CRITICAL", 21)]
 )
-def test_levels(settings: str, expected: list[str]) -> None:
-    lines = logged(f"use({settings})\nfor name in 'debug', 'info', 'warning': "
-                   "getattr(log, name)(name)")  # fmt: skip
-    assert [line.split()[-1] for line in lines] == expected
+def test_json_has_the_names_of_opentelemetry(level: str, severity: int) -> None:
+    (line,) = objects(f'log.log(logging.{level}, "attempt %d", 2)')
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line.pop("timestamp"))
+    assert isinstance(line.pop("process.pid"), int)
+    assert line == {
+        "severity_text": level,
+        "severity_number": severity,
+        "logger": "gatewayd.retry",
+        "body": "attempt 2",
+    }
 
 
-def test_a_level_that_a_configuration_no_longer_has_is_gone() -> None:
-    code = "use(levels={'gatewayd.test': 'debug'})\nuse()\nlog.debug('hidden')\nlog.info('shown')"
-    assert [line.split()[-1] for line in logged(code)] == ["shown"]
+def test_json_tells_the_process() -> None:
+    done = run('apply(format="json")\nimport os\nlog.error("x")\nprint(os.getpid())')
+    assert json.loads(done.stderr)["process.pid"] == int(done.stdout)
 
 
-def test_what_libraries_say_counts_from_warning() -> None:
-    code = "use(level='debug')\nlogging.getLogger('library').info('hidden')\nlog.info('shown')"
-    assert [line.split()[-1] for line in logged(code)] == ["shown"]
+def test_json_has_the_trace_where_the_event_names_one() -> None:
+    (line,) = objects('log.info("x", extra={"trace_id": "4bf9", "span_id": "00f0"})')
+    assert (line["trace_id"], line["span_id"]) == ("4bf9", "00f0")
 
 
-def test_a_pipe_that_nobody_reads_does_not_stop_the_process() -> None:
-    code = (
-        "use(queue_size=100)\n"
-        "for number in range(5000): log.info('x' * 1000)\n"
-        "print(logs.dropped() > 1000, flush=True)\n"
-        "import os; os._exit(0)\n"
-    )
-    read_end, write_end = os.pipe()
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", BEGIN + code],
-            stdout=subprocess.PIPE, stderr=write_end, timeout=60, check=True,
-        )  # fmt: skip
-    finally:
-        os.close(write_end)
-        os.close(read_end)
-    assert done.stdout == b"True\n"
+RAISES = """
+try:
+    raise KeyError("missing\\nline")
+except KeyError:
+    log.exception("failed")
+"""
+
+
+def test_json_has_exceptions_in_the_same_line() -> None:
+    (line,) = objects(RAISES)
+    assert (line["body"], line["exception.type"]) == ("failed", "KeyError")
+    assert line["exception.message"] == repr("missing\nline")
+    assert line["exception.stacktrace"].startswith("Traceback (most recent call last)")
+
+
+def test_text_has_exceptions_below_the_line() -> None:
+    first, second, *_, last = run(RAISES).stderr.decode().splitlines()
+    assert TEXT.fullmatch(first)
+    assert second == "    Traceback (most recent call last):"
+    assert last.startswith("KeyError: ")
+
+
+def test_no_exception_is_made_up() -> None:
+    (line,) = objects('log.error("x", exc_info=True)')
+    assert not [name for name in line if name.startswith("exception")]
+
+
+LEVELS: list[tuple[str, list[str]]] = [
+    ('level="debug"', ["debug", "info", "warning", "error"]),
+    ('level="info"', ["info", "warning", "error"]),
+    ('level="warning"', ["warning", "error"]),
+    ('level="error"', ["error"]),
+    ('levels={"gatewayd.retry": "debug"}', ["debug", "info", "warning", "error"]),
+    ('levels={"gatewayd.retry": "error"}', ["error"]),
+    ('level="error", levels={"gatewayd.retry": "info"}', ["info", "warning", "error"]),
+    ('level="error", levels={"gatewayd": "warning"}', ["warning", "error"]),
+    ('levels={"gatewayd.upstream": "error"}', ["info", "warning", "error"]),
+]
+LIBRARY_LEVELS = [
+    ("debug", ["warning", "error"]),
+    ("info", ["warning", "error"]),
+    ("error", ["error"]),
+]
+ALL_LEVELS = """
+def log_all(name, settings):
+    for level in ("debug", "info", "warning", "error"):
+        getattr(logging.getLogger(name), level)("%s: %s", settings, level)
+"""
+
+
+@pytest.fixture(scope="module")
+def all_levels() -> list[str]:
+    """Log at each level with each of the settings, one after the other in one process."""
+    code = ALL_LEVELS
+    for settings, _ in LEVELS:
+        code += f"apply({settings}); log_all('gatewayd.retry', {settings!r})\n"
+    for level, _ in LIBRARY_LEVELS:
+        code += f"apply(level='{level}'); log_all('asyncio', 'library at {level}')\n"
+    return [text for _, _, text in texts(code)]
+
+
+@pytest.mark.parametrize(("settings", "shown"), LEVELS)
+def test_levels(all_levels: list[str], settings: str, shown: list[str]) -> None:
+    found = [text for text in all_levels if text.startswith(f"{settings}: ")]
+    assert found == [f"{settings}: {level}" for level in shown]
+
+
+@pytest.mark.parametrize(("level", "shown"), LIBRARY_LEVELS)
+def test_libraries_are_heard_from_warning(
+    all_levels: list[str], level: str, shown: list[str]
+) -> None:
+    found = [text for text in all_levels if text.startswith(f"library at {level}: ")]
+    assert found == [f"library at {level}: {one}" for one in shown]
+
+
+def test_a_level_holds_for_the_loggers_below() -> None:
+    code = """
+apply(level="error", levels={"gatewayd.retry": "debug"})
+logging.getLogger("gatewayd.retry.budget").debug("below")
+logging.getLogger("gatewayd.retries").warning("beside")
+"""
+    assert [text for _, _, text in texts(code)] == ["below"]
+
+
+def test_the_next_configuration_takes_levels_back() -> None:
+    code = """
+apply(levels={"gatewayd.retry": "debug"})
+log.debug("shown")
+apply()
+log.debug("not shown")
+"""
+    assert [text for _, _, text in texts(code)] == ["shown"]
+
+
+def test_the_next_configuration_changes_the_format_back() -> None:
+    code = 'apply(format="json"); log.info("one"); apply(); log.info("two")'
+    first, second = run(code).stderr.decode().splitlines()
+    assert json.loads(first)["body"] == "one"
+    assert TEXT.fullmatch(second)
+
+
+def test_the_level_of_the_start_counts_until_there_is_a_configuration() -> None:
+    code = 'logs.configure("error"); log.warning("no"); log.error("yes")'
+    assert [text for _, _, text in texts(code)] == ["yes"]
+
+
+def test_without_a_start_a_configuration_changes_nothing() -> None:
+    code = """
+import logging
+from gatewayd.process import logs
+from gatewayd.telemetry.settings import LoggingConfig
+before = logging.root.level, logging.getLogger("gatewayd").level
+logs.apply(LoggingConfig(level="debug"))
+assert (logging.root.level, logging.getLogger("gatewayd").level) == before
+assert logs.dropped() == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=SECONDS)
+
+
+@pytest.mark.parametrize("text", ["a\\ud800b", "caf\\xe9", "\\U0001f40d"])
+def test_whatever_text_there_is_is_logged_as_json(text: str) -> None:
+    (line,) = objects(f"log.info('{text} %s', '{text}')")
+    expected = text if "ud800" in text else text.encode().decode("unicode_escape")
+    assert line["body"] == f"{expected} {expected}"
+
+
+def test_lone_surrogates_are_logged_as_text() -> None:
+    assert texts(r'log.info("a\ud800b")') == [("INFO", "gatewayd.retry", r"a\ud800b")]
+
+
+def test_lone_surrogates_in_an_exception_are_logged_as_json() -> None:
+    code = r"""
+try:
+    raise ValueError("a\ud800b")
+except ValueError:
+    log.exception("failed")
+"""
+    (line,) = objects(code)
+    assert line["exception.message"] == r"a\ud800b"
+
+
+def test_newlines_make_no_further_line_of_json() -> None:
+    (line,) = objects(r'log.info("one\ntwo\r\n%s", "three\u2028four")')
+    assert line["body"] == "one\ntwo\r\nthree\u2028four"
+
+
+def test_newlines_in_values_make_no_further_event_of_text() -> None:
+    forged = "2026-01-01 00:00:00,000 INFO gatewayd.admin[1] drained"
+    lines = run(rf'log.info("path %s", "/\n{forged}")').stderr.decode().splitlines()
+    assert len([line for line in lines if TEXT.fullmatch(line)]) == 1
+
+
+@pytest.mark.parametrize("text", ["x", "\\xe9", "\\n"])
+def test_a_very_long_event_is_cut_and_is_json_all_the_same(text: str) -> None:
+    first, second = objects(f'log.info("{text}" * 200_000); log.info("next")')
+    assert len(first["body"]) < 200_000
+    assert second["body"] == "next"
+
+
+def test_a_very_long_event_is_cut_in_text() -> None:
+    first, second = texts('log.info("x" * 200_000); log.info("next")')
+    assert len(first[2]) < 65_536
+    assert second[2] == "next"
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_events_that_cannot_be_formatted_stop_nobody(form: str) -> None:
+    code = f"""
+class Unprintable:
+    def __str__(self):
+        raise ValueError("no text")
+apply(format="{form}")
+log.info("%d attempts", "no number")
+log.info("one %s", 1, 2)
+log.info(Unprintable())
+log.info("next")
+"""
+    (line,) = run(code).stderr.decode().splitlines()
+    assert "next" in line
+
+
+UNREAD = """
+import os
+apply(format="{form}", queue_size=100)
+for _ in range(10_000):
+    log.info("x" * 1000)
+print("went on", logs.dropped(), flush=True)
+sys.stdin.read()
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_pipe_that_nobody_reads_keeps_nobody_waiting(form: str) -> None:
+    command = [sys.executable, "-c", START + UNREAD.format(form=form)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        try:
+            stdout, stderr, stdin = process.stdout, process.stderr, process.stdin
+            assert stdout is not None
+            assert stderr is not None
+            assert stdin is not None
+            went, on, dropped = stdout.readline().split()
+            assert (went, on) == (b"went", b"on")
+            # The pipe takes 64 KiB, the queue 100 lines, and the thread has 4 KiB in hand.
+            assert 9_700 < int(dropped) < 10_000
+            # What was not dropped arrives once somebody reads.
+            arriving = 10_000 - int(dropped)
+            assert all(b"x" * 1000 in stderr.readline() for _ in range(arriving))
+            stdin.close()
+        finally:
+            process.kill()
+
+
+def test_an_end_with_a_pipe_that_nobody_reads_is_an_end() -> None:
+    command = [sys.executable, "-c", START + 'for _ in range(1000): log.info("x" * 1000)']
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.wait(SECONDS) == 0
+        finally:
+            process.kill()
+
+
+def test_nothing_is_dropped_while_somebody_reads() -> None:
+    done = run('for _ in range(50): log.info("x" * 1000)\nprint(logs.dropped())')
+    assert (done.stdout, done.stderr.count(b"\n")) == (b"0\n", 50)
+
+
+def test_what_waits_at_the_end_is_written() -> None:
+    done = run('for number in range(5000): log.info("%d", number)')
+    assert done.stderr.count(b"\n") == 5000
+
+
+def test_what_cannot_be_written_is_counted() -> None:
+    code = """
+import os
+os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+log.info("one"); log.info("two")
+logging.shutdown()
+print(logs.dropped())
+"""
+    assert run(code).stdout == b"2\n"
+
+
+def test_a_closed_standard_error_stops_nobody() -> None:
+    code = 'import os; os.close(2); log.info("one"); logging.shutdown(); print(logs.dropped())'
+    assert run(code).stdout == b"1\n"

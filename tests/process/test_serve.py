@@ -227,7 +227,7 @@ def test_a_bad_reload_changes_nothing_and_says_why(
     gateway, config, _ = shared
     gateway.reload(config.replace(good, bad))
     gateway.wait_for_log(
-        f"reload refused, the running configuration stays:\n{gateway.config_file}{message}"
+        f"reload refused, the running configuration stays:\n    {gateway.config_file}{message}"
     )
     assert get(gateway.port).status == 200
 

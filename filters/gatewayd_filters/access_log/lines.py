@@ -17,7 +17,7 @@ from gatewayd_filters.access_log.config import SECRET_FIELDS, SECRET_PARAMETERS
 from gatewayd_filters.access_log.redaction import LONGEST, REDACTED, Redaction, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from gatewayd import Body, Exchange, Headers, Route, Service
     from gatewayd_filters.access_log.config import AccessLogConfig
@@ -31,6 +31,32 @@ _REMEMBERED = 4096
 _PLAIN = re.compile(rf"[ !#-\[\]-~]{{0,{LONGEST}}}").fullmatch
 # What would end the line, or the quoted string in it.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]|[^\x00-\xff]')
+
+
+class Shown:
+    """What of header fields and queries is shown, and how.
+
+    Args:
+        config: The filter's settings.
+
+    """
+
+    def __init__(self, config: AccessLogConfig) -> None:
+        redaction = Redaction((*SECRET_PARAMETERS, *config.redact_query))
+        self.query = redaction.query
+        self._url = redaction.url
+        self._secret = frozenset(
+            name.lower().encode() for name in (*SECRET_FIELDS, *config.redact_headers)
+        )
+
+    def field(self, key: bytes, value: bytes | None) -> str | None:
+        """Return the value of a field as it is shown; ``key`` is its name in lower case."""
+        if value is None:
+            return None
+        if key in self._secret:
+            return REDACTED
+        text = value.decode("latin-1")
+        return self._url(text) if key == b"referer" else text
 
 
 class JsonLines:
@@ -48,10 +74,10 @@ class JsonLines:
     def __init__(self, config: AccessLogConfig, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._timestamps = Timestamps()
-        self._redact = Redaction((*SECRET_PARAMETERS, *config.redact_query)).query
-        secret = {name.lower() for name in (*SECRET_FIELDS, *config.redact_headers)}
-        self._request = _fields("http.request.header", config.request_headers, secret)
-        self._response = _fields("http.response.header", config.response_headers, secret)
+        self._shown = shown = Shown(config)
+        self._redact = shown.query
+        self._request = _fields("http.request.header", config.request_headers)
+        self._response = _fields("http.response.header", config.response_headers)
         self._same: dict[tuple[object, ...], str] = {}
 
     def line(self, exchange: Exchange, error: BaseException | None) -> bytes:
@@ -83,9 +109,9 @@ class JsonLines:
         elif error is not None:
             text += f',"error.type":{_quoted(type(error).__qualname__)}'
         if self._request:
-            text += _named(self._request, request.headers)
+            text += self._named(self._request, request.headers)
         if self._response and response is not None:
-            text += _named(self._response, response.headers)
+            text += self._named(self._response, response.headers)
         return f"{text}}}\n".encode()
 
     def _same_part(self, exchange: Exchange) -> str:
@@ -109,39 +135,48 @@ class JsonLines:
         if known is None:
             if len(self._same) >= _REMEMBERED:
                 self._same.clear()
-            known = self._same[key] = _encode_same(*key)
+            known = self._same[key] = self._encode_same(*key)
         return known
 
+    def _encode_same(
+        self,
+        method: str,
+        host: str,
+        version: tuple[int, int],
+        scheme: str,
+        address: str,
+        agent: bytes | None,
+        route: Route | None,
+        service: Service | None,
+        instance: str | None,
+        principal: str | None,
+    ) -> str:
+        """Return the members that many requests have in common, each with a comma behind it."""
+        members: dict[str, str | None] = {
+            "http.request.method": method,
+            "url.scheme": scheme,
+            "server.address": host,
+            "network.protocol.version": _VERSIONS[version],
+            "client.address": address,
+            "user_agent.original": self._shown.field(b"user-agent", agent),
+            "http.route": None if route is None else route.config.path,
+            "gatewayd.route": None if route is None else route.name,
+            "gatewayd.service": None if service is None else service.name,
+            "gatewayd.instance": instance,
+            "enduser.id": principal,
+        }
+        return "".join(
+            f'"{name}":{_quoted(value)},' for name, value in members.items() if value is not None
+        )
 
-def _encode_same(
-    method: str,
-    host: str,
-    version: tuple[int, int],
-    scheme: str,
-    address: str,
-    agent: bytes | None,
-    route: Route | None,
-    service: Service | None,
-    instance: str | None,
-    principal: str | None,
-) -> str:
-    """Return the members that many requests have in common, each with a comma behind it."""
-    members: dict[str, str | None] = {
-        "http.request.method": method,
-        "url.scheme": scheme,
-        "server.address": host,
-        "network.protocol.version": _VERSIONS[version],
-        "client.address": address,
-        "user_agent.original": None if agent is None else agent.decode("latin-1"),
-        "http.route": None if route is None else route.config.path,
-        "gatewayd.route": None if route is None else route.name,
-        "gatewayd.service": None if service is None else service.name,
-        "gatewayd.instance": instance,
-        "enduser.id": principal,
-    }
-    return "".join(
-        f'"{name}":{_quoted(value)},' for name, value in members.items() if value is not None
-    )
+    def _named(self, wanted: list[tuple[bytes, str]], headers: Headers) -> str:
+        index = headers.index
+        text = ""
+        for key, name in wanted:
+            value = self._shown.field(key, index.get(key))
+            if value is not None:
+                text += f',"{name}":{_quoted(value)}'
+        return text
 
 
 def _quoted(text: str) -> str:
@@ -159,21 +194,8 @@ def _size_of(body: bytes | Body) -> str:
     return "" if size is None else f',"http.request.body.size":{size}'
 
 
-def _fields(prefix: str, names: Iterable[str], secret: set[str]) -> list[tuple[bytes, str, bool]]:
-    return [
-        (name.lower().encode(), f"{prefix}.{name.lower()}", name.lower() in secret)
-        for name in names
-    ]
-
-
-def _named(wanted: list[tuple[bytes, str, bool]], headers: Headers) -> str:
-    index = headers.index
-    text = ""
-    for key, name, secret in wanted:
-        value = index.get(key)
-        if value is not None:
-            text += f',"{name}":{_quoted(REDACTED if secret else value.decode("latin-1"))}'
-    return text
+def _fields(prefix: str, names: Iterable[str]) -> list[tuple[bytes, str]]:
+    return [(name.lower().encode(), f"{prefix}.{name.lower()}") for name in names]
 
 
 class TextLines:
@@ -187,7 +209,8 @@ class TextLines:
 
     def __init__(self, config: AccessLogConfig, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._redact = Redaction((*SECRET_PARAMETERS, *config.redact_query)).query
+        self._shown = shown = Shown(config)
+        self._redact = shown.query
         self._second = 0
         self._time = ""
 
@@ -204,12 +227,16 @@ class TextLines:
         seconds = self._clock() - exchange.received_at
         return (
             f"{request.peer.address} - {_word(None if principal is None else principal.id)}"
-            f' [{self._now()}] "{request.method} {_safe(path)} HTTP/{version}"'
-            f' {status} {exchange.sent} "{_field(index.get(b"referer"))}"'
-            f' "{_field(index.get(b"user-agent"))}" {exchange.id}'
+            f' [{self._now()}] "{_safe(request.method)} {_safe(path)} HTTP/{version}"'
+            f' {status} {exchange.sent} "{self._field(b"referer", index)}"'
+            f' "{self._field(b"user-agent", index)}" {exchange.id}'
             f" {_word(None if route is None else route.name)} {seconds:.6f}"
             f" {_word(_reason(exchange, error))}\n"
         ).encode("ascii", "backslashreplace")
+
+    def _field(self, key: bytes, index: Mapping[bytes, bytes]) -> str:
+        value = self._shown.field(key, index.get(key))
+        return "-" if value is None else _safe(value)
 
     def _now(self) -> str:
         second = int(time.time())
@@ -223,10 +250,6 @@ def _reason(exchange: Exchange, error: BaseException | None) -> str | None:
     if exchange.refusal is not None:
         return exchange.refusal.code
     return None if error is None else type(error).__qualname__
-
-
-def _field(value: bytes | None) -> str:
-    return "-" if value is None else _safe(value.decode("latin-1"))
 
 
 def _word(text: str | None) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+# Some origins separate by semicolons as well (HTML 4, appendix B.2.2).
+_SEPARATOR = re.compile("([&;])")
 REDACTED = "[redacted]"
 LONGEST = 2048
 """Characters of a value that are logged; what a client sends may be longer than a log should be."""
@@ -26,13 +29,20 @@ class Redaction:
 
     def query(self, query: str) -> str:
         """Return a query with the values of secret parameters replaced."""
-        return "&".join(map(self._parameter, query.split("&")))
+        return "".join(map(self._parameter, _SEPARATOR.split(query)))
+
+    def url(self, url: str) -> str:
+        """Return a URL, such as that of Referer, with its query redacted."""
+        before, mark, query = url.partition("?")
+        return f"{before}?{self.query(query)}" if mark else url
 
     def _parameter(self, parameter: str) -> str:
         name, equals, _ = parameter.partition("=")
-        # An origin decodes the name, so the encoded one means the same.
+        # An origin decodes the name, so the encoded one means the same; PHP and others take
+        # ``token[]`` for a list.
         plain = unquote_plus(name) if "%" in name or "+" in name else name
-        return f"{name}={REDACTED}" if equals and plain.lower() in self._names else parameter
+        secret = equals and plain.partition("[")[0].lower() in self._names
+        return f"{name}={REDACTED}" if secret else parameter
 
 
 def shortened(text: str) -> str:
