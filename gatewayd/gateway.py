@@ -106,6 +106,8 @@ class Gateway:
         redis: The connection to Redis, ``None`` where none is configured; ``start`` as well.
         shared: Memory that all workers of the node share; ``None`` where there is one worker.
         observers: What :meth:`observe` was given.
+        observe_next: Has an observation made of the next exchange, at no cost for the others; set
+            by the pipeline.
         record_of: Makes the record of an exchange; set by the generation.
 
     """
@@ -137,6 +139,7 @@ class Gateway:
         self.redis = redis
         self.shared = kept.shared
         self.observers: list[Callable[[Exchange], Observation | None]] = []
+        self.observe_next: Callable[[Observation], None] = lambda _: None
         self.record_of: Callable[[Exchange], dict[str, Any]] = lambda _: {}
         self._kept = kept
         self._keys: list[Hashable] = []

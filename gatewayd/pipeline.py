@@ -39,7 +39,7 @@ from gatewayd.registry import PluginError
 from gatewayd.telemetry.tracing import get_trace_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from gatewayd.config.schema import GatewayConfig
     from gatewayd.filter import Filter, Forward
@@ -149,7 +149,9 @@ class Pipeline:
         self._refuse_late_settings({plugin.name for plugin in before})
         self.entry = self._compile(before, end=self._dispatch if after else _end_of_pipeline)
         # Where nobody asks to observe, it costs nothing to ask nobody.
-        self.run = self._run_observing if self._gateway.observers else self.entry.forward
+        self._usual = self._run_observing if self._gateway.observers else self.entry.forward
+        self.run = self._usual
+        self._gateway.observe_next = self._observe_next
         if after:
             self._compile_routes(before, after)
 
@@ -268,15 +270,29 @@ class Pipeline:
 
     def _run_observing(self, exchange: Exchange) -> Any:
         """Ask whoever may want to observe the exchange; all of them, as each may count."""
+        chosen = self._asked_for(exchange)
+        if chosen is None:
+            return self.entry.forward(exchange)
+        exchange[OBSERVATION] = chosen
+        return self.entry.observed.forward(exchange)
+
+    def _asked_for(self, exchange: Exchange) -> Observation | None:
         chosen: Observation | None = None
         for wants in self._gateway.observers:
             offered = wants(exchange)
             if offered is not None and (chosen is None or offered.detailed):
                 chosen = offered
-        if chosen is None:
-            return self.entry.forward(exchange)
-        exchange[OBSERVATION] = chosen
-        return self.entry.observed.forward(exchange)
+        return chosen
+
+    def _observe_next(self, observation: Observation) -> None:
+        """Make an observation of the next exchange, unless somebody else asks for one of it."""
+
+        def run_once(exchange: Exchange) -> Awaitable[Response]:
+            self.run = self._usual
+            exchange[OBSERVATION] = self._asked_for(exchange) or observation
+            return self.entry.observed.forward(exchange)
+
+        self.run = run_once
 
     @property
     def filters(self) -> list[AnyFilter]:

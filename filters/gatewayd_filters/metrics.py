@@ -7,7 +7,8 @@ listener's ``/metrics``.
 
 from __future__ import annotations
 
-from random import random
+from bisect import bisect_left
+from random import randint
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
@@ -123,16 +124,17 @@ class MetricsFilter(Filter[MetricsConfig]):
             ("code", "route"),
         )
         self._filters = _FilterTimes(gateway)
+        self._finished = self._finish  # bound once
         self._known: dict[tuple[Route | None, Service | None, str, int], _Cells] = {}
         ratio = config.filter_sample_ratio
-        if ratio:
-            gateway.observe(
-                lambda _: Observation() if random() < ratio else None  # noqa: S311  # a share
-            )
+        self._distance = round(1 / ratio) if ratio else 0
+        self._left = 1 if ratio else 0  # exchanges until one is measured; 0 for none
+        if ratio >= 1:
+            gateway.observe(lambda _: Observation())
 
     def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`."""
-        exchange.on_finish(self._finish)
+        exchange.on_finish(self._finished)
         return forward(exchange)
 
     def _finish(self, exchange: Exchange, _: BaseException | None) -> None:
@@ -141,7 +143,10 @@ class MetricsFilter(Filter[MetricsConfig]):
         key = exchange.get(ROUTE), exchange.get(SERVICE), exchange.request.method, status
         cells = self._known.get(key) or self._find(*key)
         cells.requests.value += 1
-        cells.seconds.observe(self._clock() - exchange.received_at)
+        seconds = self._clock() - exchange.received_at
+        histogram = cells.seconds  # Histogram.observe, inlined: 0.2 us
+        histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
+        histogram.sum += seconds
         cells.sent.value += exchange.sent
         attempts = exchange.attempts
         if attempts:
@@ -155,6 +160,15 @@ class MetricsFilter(Filter[MetricsConfig]):
             self._refusals.labels(exchange.refusal.code, name).value += 1
         if OBSERVATION in exchange:
             self._filters.add(exchange)
+        if self._left:
+            self._left -= 1
+            if not self._left:
+                self._measure_next()
+
+    def _measure_next(self) -> None:
+        """Measure one of the next exchanges; at no fixed distance, as traffic may have a rhythm."""
+        self._left = randint(1, 2 * self._distance - 1)  # noqa: S311  # no secret
+        self.gateway.observe_next(Observation())
 
     def _find(
         self, route: Route | None, service: Service | None, method: str, status: int

@@ -169,13 +169,16 @@ class Timestamps:
     """Writes the time of now in RFC 3339, with milliseconds, in UTC."""
 
     def __init__(self) -> None:
-        self._second = -1
-        self._text = ""
+        self._second = self._moment = -1
+        self._until_second = self._text = ""
 
     def of(self, now: float) -> str:
-        """Return the text of a time of the Unix clock; the seconds are written once each."""
-        second = int(now)
-        if second != self._second:
-            self._text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._second = second
-        return f"{self._text}.{int((now - second) * 1000):03d}Z"
+        """Return the text of a time of the Unix clock; that of a millisecond is written once."""
+        moment = int(now * 1000)
+        if moment != self._moment:
+            second, milliseconds = divmod(moment, 1000)
+            if second != self._second:
+                self._until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+                self._second = second
+            self._moment, self._text = moment, f"{self._until_second}.{milliseconds:03d}Z"
+        return self._text

@@ -103,7 +103,7 @@ def test_text_has_exceptions_below_the_line() -> None:
     first, second, *_, last = run(RAISES).stderr.decode().splitlines()
     assert TEXT.fullmatch(first)
     assert second == "    Traceback (most recent call last):"
-    assert last.startswith("KeyError: ")
+    assert last.startswith("    KeyError: ")
 
 
 def test_no_exception_is_made_up() -> None:

@@ -34,6 +34,7 @@ class AccessLog(Filter[AccessLogConfig]):
         self._always = status_codes(config.always) | {CLIENT_LEFT}
         self._all = config.sample_ratio >= 1 and not config.exclude_paths
         self._destination: _Destination | None = None
+        self._finished = self._finish  # bound once
 
     async def start(self) -> None:
         """Open the destination.
@@ -53,7 +54,7 @@ class AccessLog(Filter[AccessLogConfig]):
 
     def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`."""
-        exchange.on_finish(self._finish)
+        exchange.on_finish(self._finished)
         return forward(exchange)
 
     def _finish(self, exchange: Exchange, error: BaseException | None) -> None:

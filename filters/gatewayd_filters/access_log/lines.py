@@ -19,7 +19,16 @@ from gatewayd_filters.access_log.redaction import LONGEST, REDACTED, Redaction, 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from gatewayd import Body, Exchange, Headers, Route, Service
+    from gatewayd import (
+        Body,
+        Exchange,
+        Headers,
+        Instance,
+        Peer,
+        Principal,
+        Route,
+        Service,
+    )
     from gatewayd_filters.access_log.config import AccessLogConfig
 
 CLIENT_LEFT = 499
@@ -79,18 +88,22 @@ class JsonLines:
         self._request = _fields("http.request.header", config.request_headers)
         self._response = _fields("http.response.header", config.response_headers)
         self._same: dict[tuple[object, ...], str] = {}
+        self._paths: dict[str, str] = {}
 
     def line(self, exchange: Exchange, error: BaseException | None) -> bytes:
         """Return the line of an exchange that has ended."""
         request, response = exchange.request, exchange.response
         status = CLIENT_LEFT if response is None else response.status
         seconds = self._clock() - exchange.received_at
+        path, request_id = request.path, exchange.id
+        quoted_id = f'"{request_id}"' if request_id.isalnum() else _quoted(request_id)
         text = (
             f'{{"timestamp":"{self._timestamps.of(time.time())}",{self._same_part(exchange)}'
-            f'"url.path":{_quoted(request.path)},"http.response.status_code":{status}'
+            f'"url.path":{self._paths.get(path) or self._quote_path(path)}'
+            f',"http.response.status_code":{status}'
             f',"http.response.body.size":{exchange.sent}'
             f',"http.server.request.duration":{seconds:.6f}'
-            f',"gatewayd.request.id":{_quoted(exchange.id)}'
+            f',"gatewayd.request.id":{quoted_id}'
         )
         if exchange.attempts:
             text += (
@@ -114,22 +127,26 @@ class JsonLines:
             text += self._named(self._response, response.headers)
         return f"{text}}}\n".encode()
 
+    def _quote_path(self, path: str) -> str:
+        """Return a path as a string of JSON, and remember it."""
+        if len(self._paths) >= _REMEMBERED:
+            self._paths.clear()
+        quoted = self._paths[path] = _quoted(path)
+        return quoted
+
     def _same_part(self, exchange: Exchange) -> str:
-        request, peer = exchange.request, exchange.request.peer
-        route, service = exchange.get(ROUTE), exchange.get(SERVICE)
-        instance = exchange.get(INSTANCE) if exchange.attempts else None
-        principal = exchange.get(PRINCIPAL)
+        # The objects themselves, which outlive the exchange and are compared by identity.
+        request, get = exchange.request, exchange.get
         key = (
             request.method,
             request.host,
             request.version,
-            peer.scheme,
-            peer.address,
+            request.peer,
             request.headers.index.get(b"user-agent"),
-            route,
-            service,
-            None if instance is None else instance.url,
-            None if principal is None else principal.id,
+            get(ROUTE),
+            get(SERVICE),
+            get(INSTANCE) if exchange.attempts else None,
+            get(PRINCIPAL),
         )
         known = self._same.get(key)
         if known is None:
@@ -143,27 +160,26 @@ class JsonLines:
         method: str,
         host: str,
         version: tuple[int, int],
-        scheme: str,
-        address: str,
+        peer: Peer,
         agent: bytes | None,
         route: Route | None,
         service: Service | None,
-        instance: str | None,
-        principal: str | None,
+        instance: Instance | None,
+        principal: Principal | None,
     ) -> str:
         """Return the members that many requests have in common, each with a comma behind it."""
         members: dict[str, str | None] = {
             "http.request.method": method,
-            "url.scheme": scheme,
+            "url.scheme": peer.scheme,
             "server.address": host,
             "network.protocol.version": _VERSIONS[version],
-            "client.address": address,
+            "client.address": peer.address,
             "user_agent.original": self._shown.field(b"user-agent", agent),
             "http.route": None if route is None else route.config.path,
             "gatewayd.route": None if route is None else route.name,
             "gatewayd.service": None if service is None else service.name,
-            "gatewayd.instance": instance,
-            "enduser.id": principal,
+            "gatewayd.instance": None if instance is None else instance.url,
+            "enduser.id": None if principal is None else principal.id,
         }
         return "".join(
             f'"{name}":{_quoted(value)},' for name, value in members.items() if value is not None

@@ -48,6 +48,7 @@ class Tracing(Filter[TracingConfig]):
         self._ratio = config.sample_ratio if config.endpoint is not None else 0.0
         self._force_key = None if config.force_key is None else config.force_key.encode()
         self._force_field = config.force_header.lower().encode()
+        self._told = _REPLACED_KEYS | {self._force_field}
 
     async def start(self) -> None:
         """Start the thread that sends spans, where there is somebody to send them to."""
@@ -62,10 +63,23 @@ class Tracing(Filter[TracingConfig]):
 
     def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
         """See :meth:`gatewayd.Filter.__call__`."""
+        headers = exchange.request.headers
+        drawn = self._ratio > 0 and random() < self._ratio  # noqa: S311  # a share, not a secret
+        if drawn or not self._told.isdisjoint(headers.index):
+            return self._continue(exchange, forward, drawn=drawn)
+        # Nobody has begun a trace, and this one is not recorded: so are most requests.
+        trace = exchange[TRACE] = Trace(*new_trace_ids(), False)
+        headers.put(b"traceparent", b"traceparent", trace.traceparent)
+        return forward(exchange)
+
+    def _continue(
+        self, exchange: Exchange, forward: Forward, *, drawn: bool
+    ) -> Awaitable[Response]:
+        """Continue a trace that was told, or record one."""
         request = exchange.request
         index = request.headers.index
         parent = read_trace_context(index)
-        sampled = self._samples(request, parent)
+        sampled = self._samples(request, parent, drawn=drawn)
         if self._force_field in index:
             sampled = self._is_forced(index[self._force_field]) or sampled
             request.headers.remove(self.config.force_header)
@@ -80,12 +94,12 @@ class Tracing(Filter[TracingConfig]):
         self._write(request, trace)
         return forward(exchange)
 
-    def _samples(self, request: Request, parent: TraceContext | None) -> bool:
+    def _samples(self, request: Request, parent: TraceContext | None, *, drawn: bool) -> bool:
         if parent is not None and parent.sampled is not None:
             follow = self.config.follow
             if follow == "always" or (follow == "trusted_peers" and request.peer.trusted):
                 return parent.sampled
-        return self._ratio > 0 and random() < self._ratio  # noqa: S311  # a share, not a secret
+        return drawn
 
     def _is_forced(self, value: bytes) -> bool:
         key = self._force_key
