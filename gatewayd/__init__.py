@@ -81,7 +81,14 @@ from gatewayd.telemetry.lines import LineWriter, Timestamps
 from gatewayd.telemetry.metrics import SECONDS, Cell, Family, Histogram, Metrics
 from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
 from gatewayd.telemetry.trace_context import new_ids as new_trace_ids
-from gatewayd.telemetry.tracing import TRACE, Attempt, Trace, get_span_id, get_trace_id
+from gatewayd.telemetry.tracing import (
+    TRACE,
+    Attempt,
+    NewTrace,
+    Trace,
+    get_span_id,
+    get_trace_id,
+)
 from gatewayd.upstream.connection import Timeouts
 
 __all__ = [
@@ -145,6 +152,7 @@ __all__ = [
     "Metrics",
     "Mutex",
     "Network",
+    "NewTrace",
     "NoBody",
     "NoInstance",
     "Observation",

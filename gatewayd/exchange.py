@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from gatewayd.headers import Headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from gatewayd.body import Body
     from gatewayd.errors import Reject
@@ -236,17 +236,21 @@ class Exchange(dict[Key[Any], Any]):
         deadline: When the whole exchange must have ended, same clock; ``None`` for never.
         callbacks: What :meth:`on_finish` was given, if anything.
         response: What is sent to the client; ``None`` until the filters are done, and where the
-            client got none. For callbacks of :meth:`on_finish`.
+            client got none. For who tells of exchanges that have ended.
         refusal: The refusal that became the response, if one did.
         sent: Bytes of the response's body that were sent, without framing.
+        error: What broke the exchange off, if anything did.
+        ended_at: When it had ended, on the clock of ``received_at``; 0 before.
+        reporters: Who else is told when it has ended; set by the pipeline.
         attempts: How often it was sent to an instance.
         upstream_seconds: Time that the last attempt took until its response head.
 
     """
 
     __slots__ = (
-        "_send_interim", "attempts", "callbacks", "deadline", "id", "received_at", "refusal",
-        "request", "response", "sent", "upstream_seconds",
+        "_send_interim", "attempts", "callbacks", "deadline", "ended_at", "error", "id",
+        "received_at", "refusal", "reporters", "request", "response", "sent",
+        "upstream_seconds",
     )  # fmt: skip
 
     def __init__(
@@ -264,6 +268,9 @@ class Exchange(dict[Key[Any], Any]):
         self.response: Response | None = None
         self.refusal: Reject | None = None
         self.sent = 0
+        self.error: BaseException | None = None
+        self.ended_at = 0.0
+        self.reporters: tuple[Callable[[Sequence[Exchange]], None], ...] = ()
         self.attempts = 0
         self.upstream_seconds = 0.0
         self._send_interim = send_interim

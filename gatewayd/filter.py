@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict
 from gatewayd.exchange import Exchange, Key, Response
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from gatewayd.gateway import Gateway
 
@@ -78,6 +78,9 @@ class Filter(Generic[ConfigT]):
     """Whether ``forward`` gives this filter refusals as problem responses instead of raising them.
     For filters that observe or decorate every response, such as an access log."""
 
+    reports: ClassVar[bool] = False
+    """Whether all that it does is :meth:`report`. It is not called for each exchange then."""
+
     answers_preflight: ClassVar[bool] = False
     """Whether it answers CORS preflights itself; see :data:`gatewayd.exchange.PREFLIGHT`."""
 
@@ -105,7 +108,16 @@ class Filter(Generic[ConfigT]):
             Reject: to refuse it; answered with a problem document.
 
         """
+        if self.reports:
+            return forward(exchange)
         raise NotImplementedError
+
+    def report(self, exchanges: Sequence[Exchange]) -> None:
+        """Hear of exchanges that have ended, many at once; for filters that ``reports``.
+
+        In the place before ``route_match`` of all exchanges, behind it of those whose route and
+        service have this filter. It must not block.
+        """
 
     @property
     def does_nothing(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gatewayd.admin.operations import AdminOperations
 from gatewayd.audit import Audit
+from gatewayd.ended import EndedExchanges
 from gatewayd.events import Events
 from gatewayd.explain.records import Records
 from gatewayd.telemetry.metrics import Metrics
@@ -105,6 +106,7 @@ class Gateway:
         store: The SQL database. A filter that uses it awaits its ``start`` first.
         redis: The connection to Redis, ``None`` where none is configured; ``start`` as well.
         shared: Memory that all workers of the node share; ``None`` where there is one worker.
+        ended: Who tells of exchanges that have ended hears of them here.
         observers: What :meth:`observe` was given.
         observe_next: Has an observation made of the next exchange, at no cost for the others; set
             by the pipeline.
@@ -138,6 +140,7 @@ class Gateway:
         self.store = store
         self.redis = redis
         self.shared = kept.shared
+        self.ended = EndedExchanges(clock)
         self.observers: list[Callable[[Exchange], Observation | None]] = []
         self.observe_next: Callable[[Observation], None] = lambda _: None
         self.record_of: Callable[[Exchange], dict[str, Any]] = lambda _: {}

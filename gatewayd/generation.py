@@ -77,6 +77,7 @@ class Generation:
         self.in_flight = 0
         self._idle = asyncio.Event()
         self.retiring = False
+        self._closed = False
         try:
             self.entry = Entry(loaded.config.server, loaded.config.routing)
             self.routes = RouteTable(_build_routes(loaded))
@@ -88,6 +89,7 @@ class Generation:
                 kept=kept,
                 readiness=Readiness(sweeper.clock),
             )
+            self.gateway.metrics.on_read(self.gateway.ended.flush)
             self.gateway.record_of = partial(explain_exchange, self)
             self._connect()
             self.pipeline = Pipeline(loaded.config, self.gateway)
@@ -161,6 +163,10 @@ class Generation:
 
         Safe to call twice.
         """
+        self.gateway.ended.close()
+        if not self._closed:
+            self._closed = True
+            self.gateway.metrics.forget_reader(self.gateway.ended.flush)
         await self.gateway.readiness.close()
         await self.pipeline.close()
         for failure in await self.gateway.close():

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from gatewayd.config.schema import GatewayConfig
+    from gatewayd.ended import Reporter
     from gatewayd.filter import Filter, Forward
     from gatewayd.gateway import Gateway
 
@@ -235,11 +236,19 @@ class Pipeline:
             _check_order(
                 [*before, *map(type, filters)], place, open_end=end is not _end_of_pipeline
             )
-            active = [one for one in filters if not one.does_nothing]
+            active = [one for one in filters if not (one.does_nothing or one.reports)]
+            forward = link(active, end)
+            preflight = link(_as_far_as_preflight(filters), _refuse_preflight)
+            reporters = tuple(one.report for one in filters if one.reports)
+            if route is None:
+                for reporter in reporters:
+                    self._gateway.ended.report_to(reporter)
+            elif reporters:
+                forward, preflight = _noting(forward, reporters), _noting(preflight, reporters)
             linked = self._linked[key] = Chain(
                 tuple(steps),
-                link(active, end),
-                link(_as_far_as_preflight(filters), _refuse_preflight),
+                forward,
+                preflight,
                 Observed(tuple(filters), end, len(before)),
             )
         return Chain(tuple(steps), linked.forward, linked.preflight, linked.observed)
@@ -352,6 +361,16 @@ def link(filters: Sequence[AnyFilter], end: Forward) -> Forward:
 
 def _step(call: Callable[[Exchange, Forward], Any], forward: Forward) -> Forward:
     return lambda exchange: call(exchange, forward)
+
+
+def _noting(forward: Forward, reporters: tuple[Reporter, ...]) -> Forward:
+    """Note who is to be told of the exchanges of this chain."""
+
+    def noted(exchange: Exchange) -> Awaitable[Response]:
+        exchange.reporters += reporters
+        return forward(exchange)
+
+    return noted
 
 
 def _catch(forward: Forward) -> Forward:

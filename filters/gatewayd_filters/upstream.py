@@ -129,8 +129,10 @@ class Upstream(Filter[UpstreamConfig]):
             host = route.rewrite.host or host
         headers, lines = self._fields(request, instance, host)
         trace = exchange.get(TRACE)
-        if trace is None or not trace.sampled:
+        if trace is None:
             return self._send(exchange, instance, path, headers, lines)
+        if not trace.sampled:
+            return self._send(exchange, instance, path, headers, lines + trace.added)
         return self._traced(exchange, instance, path, headers, lines, trace)
 
     async def _traced(

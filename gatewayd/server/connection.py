@@ -239,6 +239,7 @@ class ClientConnection(RequestHandler):
             generation.in_flight -= 1
             if exchange.callbacks:
                 _finish(exchange, error)
+            generation.gateway.ended.add(exchange, error)
             if generation.retiring:
                 generation.ended()
 

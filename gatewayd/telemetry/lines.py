@@ -12,16 +12,17 @@ import select
 import stat
 import threading
 import time
-from collections import deque
 from contextlib import suppress
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 STANDARD: Final = {"stdout": 1, "stderr": 2}
 """Destinations that are no files."""
 
 # Writes to a pipe of at most so many bytes are not mixed with those of other processes (pipe(7)).
 _PIPE_BYTES = 4096
-_LINES_AT_ONCE = 1000
 _STUCK_SECONDS = 0.5  # for a destination that takes nothing, beyond the time at the end
 
 
@@ -53,25 +54,32 @@ class LineWriter:
         self._is_file = self._is_regular()
         self.capacity = capacity
         self._interval = interval
-        self._lines: deque[bytes] = deque()
+        self._lock = threading.Lock()
+        self._buffer = bytearray()
+        self._waiting = 0  # lines that were taken and are not written
         self._awake = False
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._torn = False
-        self._in_hand = 0
         self._give_up_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"lines to {path}", daemon=True)
         self._thread.start()
 
     def write(self, line: bytes) -> None:
         """Have a line written, its newline included; never blocks."""
-        lines = self._lines
-        if len(lines) >= self.capacity:
-            self.full += 1
-            return
-        lines.append(line)
-        # In this order: the thread takes the mark away before it looks for lines.
-        if not self._awake:
+        self.write_all((line,))
+
+    def write_all(self, lines: Sequence[bytes]) -> None:
+        """Have lines written, each with its newline; never blocks."""
+        with self._lock:
+            room = self.capacity - self._waiting
+            if room < len(lines):
+                self.full += len(lines) - max(room, 0)
+                lines = lines[: max(room, 0)]
+            # One buffer, and not the lines: what was written need not be kept in so many pieces.
+            self._buffer += b"".join(lines)
+            self._waiting += len(lines)
+        if not self._awake and lines:
             self._awake = True
             self._wake.set()
 
@@ -82,7 +90,7 @@ class LineWriter:
         self._wake.set()
         self._thread.join(seconds + _STUCK_SECONDS)
         if self._thread.is_alive():  # in a write that does not return
-            self.failed += len(self._lines) + self._in_hand
+            self.failed += self._waiting
         elif self._path:
             os.close(self._descriptor)
 
@@ -92,34 +100,37 @@ class LineWriter:
             self._closing.wait(self._interval)
             self._wake.clear()
             self._awake = False
-            self._write_all()
-        self._write_all()
+            self._write_waiting()
+        self._write_waiting()
 
-    def _write_all(self) -> None:
-        if self._path and self._lines:
+    def _write_waiting(self) -> None:
+        with self._lock:
+            buffer, self._buffer = self._buffer, bytearray()
+        if buffer and self._path:
             self._follow()
-        while chunk := self._take():
-            self._in_hand = len(chunk)
+        for chunk in self._chunks(bytes(buffer)):
+            lines = chunk.count(b"\n")
             try:
-                self._write_fully(b"\n" * self._torn + b"".join(chunk))
+                self._write_fully(b"\n" * self._torn + chunk)
             except OSError:
                 # Nobody can be told but by the count: what would be told is what cannot be written.
-                self.failed += len(chunk)
+                self.failed += lines
             else:
                 self._torn = False
-            self._in_hand = 0
+            with self._lock:
+                self._waiting -= lines
 
-    def _take(self) -> list[bytes]:
-        """Return the lines that are written next."""
-        lines = self._lines
-        if self._is_file:
-            return [lines.popleft() for _ in range(min(len(lines), _LINES_AT_ONCE))]
-        taken: list[bytes] = []
-        size = 0
-        while lines and (not taken or size + len(lines[0]) <= _PIPE_BYTES):
-            taken.append(lines.popleft())
-            size += len(taken[-1])
-        return taken
+    def _chunks(self, data: bytes) -> Iterator[bytes]:
+        """Return whole lines that are written at once."""
+        start = 0
+        while start < len(data):
+            end = len(data)
+            if not self._is_file and end - start > _PIPE_BYTES:
+                # At the end of a line, be it one that is too long for a pipe.
+                last = data.rfind(b"\n", start, start + _PIPE_BYTES)
+                end = (data.find(b"\n", start) if last < 0 else last) + 1
+            yield data[start:end]
+            start = end
 
     def _write_fully(self, data: bytes) -> None:
         view = memoryview(data)
@@ -155,7 +166,7 @@ class LineWriter:
             return False
 
     def __repr__(self) -> str:
-        return f"<lines to {self._path or self._descriptor}: {len(self._lines)} wait>"
+        return f"<lines to {self._path or self._descriptor}: {self._waiting} wait>"
 
 
 def _open(path: str) -> int:

@@ -84,6 +84,8 @@ class InMemoryGateway:
             response.body = await read_body(response)
         finally:
             failures = exchange.finish()
+            generation.gateway.ended.add(exchange, None)
+            generation.gateway.ended.flush()
         if failures:
             raise ExceptionGroup("callbacks of on_finish failed", failures)
         return response

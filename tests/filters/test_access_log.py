@@ -77,6 +77,13 @@ async def logged(
 
 def ended(exchange: Exchange, status: int = 200, headers: Headers | None = None) -> Exchange:
     exchange.response = Response(status, headers)
+    exchange.ended_at = exchange.received_at
+    return exchange
+
+
+def failing(exchange: Exchange, error: BaseException | None) -> Exchange:
+    exchange.error = error
+    exchange.ended_at = exchange.received_at
     return exchange
 
 
@@ -84,7 +91,7 @@ def as_json(
     exchange: Exchange, error: BaseException | None = None, **settings: Any
 ) -> dict[str, Any]:
     line: dict[str, Any] = json.loads(
-        JsonLines(AccessLogConfig(**settings), FakeClock()).line(exchange, error)
+        JsonLines(AccessLogConfig(**settings), FakeClock()).lines([failing(exchange, error)])[0]
     )
     return line
 
@@ -92,7 +99,7 @@ def as_json(
 def as_text(
     exchange: Exchange, error: BaseException | None = None, **settings: Any
 ) -> dict[str, str]:
-    line = TextLines(AccessLogConfig(**settings), FakeClock()).line(exchange, error)
+    line = TextLines(AccessLogConfig(**settings), FakeClock()).lines([failing(exchange, error)])[0]
     found = COMBINED.fullmatch(line.decode("ascii"))
     assert found is not None, line
     return found.groupdict()
@@ -265,7 +272,7 @@ def test_fields_to_redact_can_be_named() -> None:
 def test_fields_to_redact_are_shown_nowhere(name: str, lines: Any) -> None:
     exchange = ended(make_exchange(headers={name: "s3cret"}))
     config = AccessLogConfig(redact_headers=[name], request_headers=[name])
-    assert b"s3cret" not in lines(config, FakeClock()).line(exchange, None)
+    assert b"s3cret" not in lines(config, FakeClock()).lines([exchange])[0]
 
 
 REDACTED = [
@@ -390,7 +397,7 @@ def hostile_exchange(path: str, query: str, field: str, who: str) -> Exchange:
 @given(hostile, hostile, hostile, anything)
 def test_json_is_one_line_that_parses(path: str, query: str, field: str, who: str) -> None:
     lines = JsonLines(AccessLogConfig(request_headers=("X-Tenant",)), FakeClock())
-    line = lines.line(hostile_exchange(path, query, field, who), None)
+    line = lines.lines([hostile_exchange(path, query, field, who)])[0]
     assert re.fullmatch(rb"[^\x00-\x1f]+\n", line)
     parsed = json.loads(line)
     assert (parsed["url.path"], parsed["http.request.header.x-tenant"]) == (path, field)
@@ -402,7 +409,7 @@ def test_text_is_one_line_of_ascii_in_the_combined_format(
     path: str, query: str, field: str, who: str
 ) -> None:
     lines = TextLines(AccessLogConfig(format="text"), FakeClock())
-    line = lines.line(hostile_exchange(path, query, field, who), None)
+    line = lines.lines([hostile_exchange(path, query, field, who)])[0]
     assert re.fullmatch(rb"[\x20-\x7e]+\n", line)
     assert COMBINED.fullmatch(line.decode()) is not None
 
@@ -410,7 +417,7 @@ def test_text_is_one_line_of_ascii_in_the_combined_format(
 @pytest.mark.parametrize("lines", [JsonLines, TextLines])
 def test_lone_surrogates_in_an_id_are_escaped(lines: Any) -> None:
     exchange = ended(make_exchange(values={PRINCIPAL: Principal("a\ud800b", "jwt")}))
-    assert b"d800b" in lines(AccessLogConfig(), FakeClock()).line(exchange, None)
+    assert b"d800b" in lines(AccessLogConfig(), FakeClock()).lines([exchange])[0]
 
 
 def test_the_combined_format() -> None:
@@ -478,8 +485,8 @@ async def test_a_client_that_has_left_is_always_logged(tmp_path: Path) -> None:
     settings = {"path": str(path), "sample_ratio": 0, "always": []}
     async with running(AccessLog, settings) as access_log:
         exchange = make_exchange()
-        await access_log(exchange, Recorder())
-        exchange.finish(ConnectionResetError("gone"))
+        exchange.error = ConnectionResetError("gone")
+        access_log.report([exchange])
     assert json.loads(path.read_bytes())["http.response.status_code"] == 499
 
 
@@ -529,9 +536,7 @@ async def test_a_log_that_was_moved_is_opened_again(tmp_path: Path) -> None:
 async def test_lines_that_cannot_be_written_are_counted() -> None:
     gateway = make_gateway()
     async with running(AccessLog, {"path": "/dev/full"}, gateway=gateway) as access_log:
-        exchange = ended(make_exchange())
-        await access_log(exchange, Recorder())
-        exchange.finish()
+        access_log.report([ended(make_exchange())])
     dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))
     assert dropped.labels("failed").value == 1
 
@@ -546,8 +551,7 @@ async def test_lines_beyond_the_queue_are_counted_and_no_exchange_waits(tmp_path
         async with running(AccessLog, settings, gateway=gateway) as access_log:
             for _ in range(1000):
                 exchange = ended(make_exchange(headers={"User-Agent": "x" * 1000}))
-                await access_log(exchange, Recorder())
-                exchange.finish()
+                access_log.report([exchange])
     finally:
         os.close(reader)
     dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))

@@ -108,9 +108,7 @@ def histogram(metrics: Metrics, name: str, label: str) -> Histogram:
 
 
 async def finished(metrics: MetricsFilter, exchanges: Iterable[Exchange]) -> None:
-    for exchange in exchanges:
-        await metrics(exchange, Recorder())
-        assert exchange.finish() == []
+    metrics.report(list(exchanges))
 
 
 @pytest.mark.parametrize(
@@ -172,8 +170,8 @@ async def test_without_a_response_the_client_has_left() -> None:
     gateway = make_gateway()
     async with running(MetricsFilter, gateway=gateway) as metrics:
         exchange = make_exchange()
-        await metrics(exchange, Recorder())
-        exchange.finish(ConnectionResetError("gone"))
+        exchange.error = ConnectionResetError("gone")
+        metrics.report([exchange])
     assert cells(gateway.metrics, "gatewayd_requests") == {("", "", "GET", "499"): 1}
 
 

@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import INSTANCE, PARAMS, ROUTE, Exchange, Headers, Key, Peer, Reject, Timeouts
+from gatewayd import (
+    INSTANCE,
+    PARAMS,
+    ROUTE,
+    TRACE,
+    Exchange,
+    Headers,
+    Key,
+    NewTrace,
+    Peer,
+    Reject,
+    Timeouts,
+    Trace,
+)
 from gatewayd.testing import Recorder, contract, make_exchange, running
 from gatewayd_filters.upstream import Upstream, UpstreamConfig
 from tests.support.routing import make_route
@@ -65,6 +78,19 @@ async def test_a_request_goes_on_as_it_is(attempts: Attempts) -> None:
     assert attempts.all[0].body is body
     assert attempts.all[0].deadline == 1234.0
     assert attempts.all[0].on_interim == exchange.send_interim
+
+
+async def test_tells_the_instance_of_a_trace_that_begins_here(attempts: Attempts) -> None:
+    exchange = make_exchange()
+    trace = exchange[TRACE] = NewTrace()
+    assert f"traceparent: {trace.traceparent.decode()}" in await send(attempts, exchange)
+
+
+async def test_a_trace_that_the_request_tells_is_not_told_twice(attempts: Attempts) -> None:
+    exchange = make_exchange(headers={"traceparent": "of the caller"})
+    exchange[TRACE] = Trace("1" * 32, "2" * 16, False)
+    lines = await send(attempts, exchange)
+    assert [line for line in lines if "traceparent" in line] == ["traceparent: of the caller"]
 
 
 @pytest.mark.parametrize("target", ["/a", "/a?", "/a?b=c", "/a??", "*"])

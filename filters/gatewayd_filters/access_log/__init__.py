@@ -14,9 +14,9 @@ from gatewayd_filters.access_log.config import AccessLogConfig
 from gatewayd_filters.access_log.lines import CLIENT_LEFT, JsonLines, TextLines
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Sequence
 
-    from gatewayd import Exchange, Forward, Gateway, Metrics, Response
+    from gatewayd import Exchange, Gateway, Metrics
 
 __all__ = ["AccessLog", "AccessLogConfig"]
 
@@ -26,15 +26,15 @@ class AccessLog(Filter[AccessLogConfig]):
 
     name = "access_log"
     Config = AccessLogConfig
+    reports = True
 
     def __init__(self, config: AccessLogConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
         lines = JsonLines if config.format == "json" else TextLines
-        self._line = lines(config, gateway.clock).line
+        self._lines = lines(config, gateway.clock).lines
         self._always = status_codes(config.always) | {CLIENT_LEFT}
         self._all = config.sample_ratio >= 1 and not config.exclude_paths
         self._destination: _Destination | None = None
-        self._finished = self._finish  # bound once
 
     async def start(self) -> None:
         """Open the destination.
@@ -52,15 +52,11 @@ class AccessLog(Filter[AccessLogConfig]):
             message = f"{config.path} cannot be written to: {reason}"
             raise ConfigError(ConfigIssue(message, key="filters.access_log.path")) from error
 
-    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
-        """See :meth:`gatewayd.Filter.__call__`."""
-        exchange.on_finish(self._finished)
-        return forward(exchange)
-
-    def _finish(self, exchange: Exchange, error: BaseException | None) -> None:
-        destination = self._destination
-        if destination is not None and (self._all or self._is_wanted(exchange)):
-            destination.write(self._line(exchange, error))
+    def report(self, exchanges: Sequence[Exchange]) -> None:
+        """See :meth:`gatewayd.Filter.report`."""
+        if self._destination is not None:
+            wanted = exchanges if self._all else filter(self._is_wanted, exchanges)
+            self._destination.write_all(self._lines(wanted))
 
     def _is_wanted(self, exchange: Exchange) -> bool:
         status = CLIENT_LEFT if exchange.response is None else exchange.response.status
@@ -76,7 +72,7 @@ class _Destination:
 
     def __init__(self, config: AccessLogConfig, metrics: Metrics) -> None:
         self._lines = LineWriter(config.path, capacity=config.queue_size, interval=config.interval)
-        self.write = self._lines.write
+        self.write_all = self._lines.write_all
         self._close_timeout = config.close_timeout
         self._metrics = metrics
         dropped = metrics.counter(

@@ -38,6 +38,9 @@ _VERSIONS = {(1, 1): "1.1", (1, 0): "1.0"}
 _REMEMBERED = 4096
 # What stands for itself in a string of JSON, and is not too long.
 _PLAIN = re.compile(rf"[ !#-\[\]-~]{{0,{LONGEST}}}").fullmatch
+_QUOTED = '"%s"'
+_ATTEMPTS = ',"gatewayd.attempts":%d,"gatewayd.upstream.duration":%.6f'
+_TRACE = ',"trace_id":"%s","span_id":"%s"'
 # What would end the line, or the quoted string in it.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]|[^\x00-\xff]')
 
@@ -90,42 +93,45 @@ class JsonLines:
         self._same: dict[tuple[object, ...], str] = {}
         self._paths: dict[str, str] = {}
 
-    def line(self, exchange: Exchange, error: BaseException | None) -> bytes:
-        """Return the line of an exchange that has ended."""
+    def lines(self, exchanges: Iterable[Exchange]) -> list[bytes]:
+        """Return the lines of exchanges that have ended."""
+        offset = time.time() - self._clock()
+        return [self._line(exchange, offset) for exchange in exchanges]
+
+    def _line(self, exchange: Exchange, offset: float) -> bytes:
         request, response = exchange.request, exchange.response
-        status = CLIENT_LEFT if response is None else response.status
-        seconds = self._clock() - exchange.received_at
-        path, request_id = request.path, exchange.id
-        quoted_id = f'"{request_id}"' if request_id.isalnum() else _quoted(request_id)
-        text = (
-            f'{{"timestamp":"{self._timestamps.of(time.time())}",{self._same_part(exchange)}'
+        path, request_id, ended_at = request.path, exchange.id, exchange.ended_at
+        attempts, trace = exchange.attempts, exchange.get(TRACE)
+        # One formatted string for what nearly all lines have; putting it together takes longer.
+        return (
+            f'{{"timestamp":"{self._timestamps.of(offset + ended_at)}",{self._same_part(exchange)}'
             f'"url.path":{self._paths.get(path) or self._quote_path(path)}'
-            f',"http.response.status_code":{status}'
+            f',"http.response.status_code":{CLIENT_LEFT if response is None else response.status}'
             f',"http.response.body.size":{exchange.sent}'
-            f',"http.server.request.duration":{seconds:.6f}'
-            f',"gatewayd.request.id":{quoted_id}'
-        )
-        if exchange.attempts:
-            text += (
-                f',"gatewayd.attempts":{exchange.attempts}'
-                f',"gatewayd.upstream.duration":{exchange.upstream_seconds:.6f}'
-            )
-        trace = exchange.get(TRACE)
-        if trace is not None:
-            text += f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"'
+            f',"http.server.request.duration":{ended_at - exchange.received_at:.6f}'
+            f',"gatewayd.request.id":'
+            f"{_quoted(request_id) if not request_id.isalnum() else _QUOTED % request_id}"
+            f"{_ATTEMPTS % (attempts, exchange.upstream_seconds) if attempts else ''}"
+            f"{'' if trace is None else _TRACE % (trace.trace_id, trace.span_id)}"
+            f"{self._rest(exchange)}}}\n"
+        ).encode()
+
+    def _rest(self, exchange: Exchange) -> str:
+        """Return the members that few lines have."""
+        request, response, text = exchange.request, exchange.response, ""
         if request.query is not None:
             text += f',"url.query":{_quoted(self._redact(request.query))}'
         if request.body:
             text += _size_of(request.body)
         if exchange.refusal is not None:
             text += f',"error.type":{_quoted(exchange.refusal.code)}'
-        elif error is not None:
-            text += f',"error.type":{_quoted(type(error).__qualname__)}'
+        elif exchange.error is not None:
+            text += f',"error.type":{_quoted(type(exchange.error).__qualname__)}'
         if self._request:
             text += self._named(self._request, request.headers)
         if self._response and response is not None:
             text += self._named(self._response, response.headers)
-        return f"{text}}}\n".encode()
+        return text
 
     def _quote_path(self, path: str) -> str:
         """Return a path as a string of JSON, and remember it."""
@@ -230,8 +236,11 @@ class TextLines:
         self._second = 0
         self._time = ""
 
-    def line(self, exchange: Exchange, error: BaseException | None) -> bytes:
-        """Return the line of an exchange that has ended."""
+    def lines(self, exchanges: Iterable[Exchange]) -> list[bytes]:
+        """Return the lines of exchanges that have ended."""
+        return [self._line(exchange) for exchange in exchanges]
+
+    def _line(self, exchange: Exchange) -> bytes:
         request, response = exchange.request, exchange.response
         principal, route = exchange.get(PRINCIPAL), exchange.get(ROUTE)
         path = request.path
@@ -240,14 +249,14 @@ class TextLines:
         version = _VERSIONS[request.version]
         index = request.headers.index
         status = CLIENT_LEFT if response is None else response.status
-        seconds = self._clock() - exchange.received_at
+        seconds = exchange.ended_at - exchange.received_at
         return (
             f"{request.peer.address} - {_word(None if principal is None else principal.id)}"
             f' [{self._now()}] "{_safe(request.method)} {_safe(path)} HTTP/{version}"'
             f' {status} {exchange.sent} "{self._field(b"referer", index)}"'
             f' "{self._field(b"user-agent", index)}" {exchange.id}'
             f" {_word(None if route is None else route.name)} {seconds:.6f}"
-            f" {_word(_reason(exchange, error))}\n"
+            f" {_word(_reason(exchange))}\n"
         ).encode("ascii", "backslashreplace")
 
     def _field(self, key: bytes, index: Mapping[bytes, bytes]) -> str:
@@ -262,10 +271,10 @@ class TextLines:
         return self._time
 
 
-def _reason(exchange: Exchange, error: BaseException | None) -> str | None:
+def _reason(exchange: Exchange) -> str | None:
     if exchange.refusal is not None:
         return exchange.refusal.code
-    return None if error is None else type(error).__qualname__
+    return None if exchange.error is None else type(exchange.error).__qualname__
 
 
 def _word(text: str | None) -> str:

@@ -14,6 +14,7 @@ from gatewayd import (
     OBSERVATION,
     TRACE,
     Filter,
+    NewTrace,
     Observation,
     Trace,
     check_header,
@@ -68,8 +69,7 @@ class Tracing(Filter[TracingConfig]):
         if drawn or not self._told.isdisjoint(headers.index):
             return self._continue(exchange, forward, drawn=drawn)
         # Nobody has begun a trace, and this one is not recorded: so are most requests.
-        trace = exchange[TRACE] = Trace(*new_trace_ids(), False)
-        headers.put(b"traceparent", b"traceparent", trace.traceparent)
+        exchange[TRACE] = NewTrace()  # `upstream` tells it
         return forward(exchange)
 
     def _continue(

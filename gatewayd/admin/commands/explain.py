@@ -57,5 +57,6 @@ async def _send(
     finally:
         generation.in_flight -= 1
         exchange.finish()
+        gateway.ended.add(exchange, None)
         if generation.retiring:
             generation.ended()

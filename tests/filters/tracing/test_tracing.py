@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import TRACE, Peer, Reject, get_span_id, get_trace_id, sign_header
+from gatewayd import TRACE, NewTrace, Peer, Reject, get_span_id, get_trace_id, sign_header
 from gatewayd.testing import Recorder, make_exchange, running
 from gatewayd_filters.tracing import Tracing, TracingConfig
 
@@ -38,12 +40,20 @@ async def test_passes_on_baggage() -> None:
 
 
 async def test_a_request_without_a_trace_gets_one_that_plugins_can_name() -> None:
-    upstream = Recorder()
     exchange = make_exchange()
     async with running(Tracing) as tracing:
-        await tracing(exchange, upstream)
+        await tracing(exchange, Recorder())
     expected = f"00-{get_trace_id(exchange)}-{get_span_id(exchange)}-00"
-    assert upstream.request.headers.get("traceparent") == expected
+    assert exchange[TRACE].traceparent.decode() == expected
+    assert exchange[TRACE].added.decode() == f"traceparent: {expected}\r\n"
+
+
+def test_traces_that_begin_here_differ_and_are_none_of_zeros() -> None:
+    made = [NewTrace() for _ in range(1000)]
+    assert len({one.trace_id for one in made}) == len({one.span_id for one in made}) == 1000
+    for one in made:
+        assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", one.traceparent)
+    assert not made[0].sampled
 
 
 def test_without_the_filter_there_is_no_trace() -> None:
