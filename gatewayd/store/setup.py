@@ -219,7 +219,9 @@ def _alembic(output: io.StringIO | None = None) -> Any:
     from alembic.config import Config
 
     configuration = Config(output_buffer=output) if output is not None else Config()
-    configuration.set_main_option("script_location", str(files("gatewayd.store") / "migrations"))
+    folder = str(files("gatewayd.store") / "migrations")
+    # It is a ConfigParser's value, in which % begins the name of another one.
+    configuration.set_main_option("script_location", folder.replace("%", "%%"))
     return configuration
 
 

@@ -175,6 +175,24 @@ async def test_a_file_runs_on_an_embedded_store(sqlite_config: StoreConfig, tmp_
     assert await check_connection(sqlite_config) is None
 
 
+async def test_a_percent_sign_in_a_file_is_no_format(config: StoreConfig, tmp_path: Path) -> None:
+    await initialize(config)
+    database = "" if config.embedded else f"USE {make_url(config.url).database};"
+    file = tmp_path / "some.sql"
+    file.write_text(f"{database} INSERT INTO revoked_tokens VALUES ('100% %s %(a)s', 7);")
+    await execute_sql_file(config, file)
+    async with closing_store(Store(config)) as store:
+        assert await store.revoked_tokens.active(0) == {"100% %s %(a)s"}
+
+
+def test_a_percent_sign_in_the_path_of_the_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatewayd.store.setup.files", lambda _: tmp_path / "100% %(mine)s")
+    location = _alembic().get_main_option("script_location")
+    assert location == f"{tmp_path}/100% %(mine)s/migrations"
+
+
 @pytest.mark.parametrize("text", ["SELECT 1; SELECT * FROM nowhere; SELECT 2;", "NONSENSE"])
 async def test_a_statement_that_fails_is_told(
     config: StoreConfig, tmp_path: Path, text: str
@@ -201,6 +219,8 @@ async def test_a_file_that_is_not_there(sqlite_config: StoreConfig, tmp_path: Pa
         {"url": "mysql:///gateway_db"},
         {"url": "mysql://localhost/gateway_db?ssl=1"},
         {"url": "mysql://localhost/gateway`db"},
+        {"url": "mysql://localhost/gateway%64b"},
+        {"url": "sqlite:///var/100%25.db"},
         {"url": "mysql://localhost:99999/gateway_db"},
         {"url": "sqlite:///a.db", "replicas": ["mysql://localhost/gateway_db"]},
         {"url": "mysql://localhost/gateway_db", "replicas": ["sqlite:///a.db"]},

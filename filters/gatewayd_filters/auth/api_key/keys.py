@@ -140,6 +140,10 @@ class Keys:
                 self._revoked[record.id] = None
                 if len(self._revoked) > _REMEMBERED_REVOKED:
                     del self._revoked[next(iter(self._revoked))]
+            elif record.id in self._revoked:
+                # A revocation is for good. A database that does not know of it is a replica that
+                # lags, or was restored from before.
+                keys.pop(record.id, None)
             elif record.id in keys or len(keys) < self._config.max_keys:
                 keys[record.id] = KnownKey(record)
             else:

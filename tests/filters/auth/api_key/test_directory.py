@@ -124,6 +124,19 @@ async def test_a_database_that_is_made_anew_is_read_anew(world: World) -> None:
         assert await verdict(method, KEY) == "unknown_key"
 
 
+async def test_a_database_that_lags_behind_makes_no_revoked_key_good(world: World) -> None:
+    table = world.store.api_keys
+    record = table.put(key_record(KEY_ID, SECRET))
+    async with world.running() as method:
+        table.put(record, revoked_at=1)
+        await world.turn(5)
+        assert await verdict(method, KEY) == "revoked"
+        table.start_over()
+        table.put(record)  # as it was before
+        await world.turn(5)
+        assert await verdict(method, KEY) == "revoked"
+
+
 @pytest.mark.parametrize(
     ("seconds", "known", "unknown"),
     [
