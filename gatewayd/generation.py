@@ -77,7 +77,7 @@ class Generation:
         self.in_flight = 0
         self._idle = asyncio.Event()
         self.retiring = False
-        self._closed = False
+        self._is_read = False
         try:
             self.entry = Entry(loaded.config.server, loaded.config.routing)
             self.routes = RouteTable(_build_routes(loaded))
@@ -89,7 +89,6 @@ class Generation:
                 kept=kept,
                 readiness=Readiness(sweeper.clock),
             )
-            self.gateway.metrics.on_read(self.gateway.ended.flush)
             self.gateway.record_of = partial(explain_exchange, self)
             self._connect()
             self.pipeline = Pipeline(loaded.config, self.gateway)
@@ -139,6 +138,9 @@ class Generation:
             GatewayError: something failed to start. :meth:`close` is still owed.
 
         """
+        # Whoever reads what was counted is to see all that has ended.
+        self.gateway.metrics.on_read(self.gateway.ended.flush)
+        self._is_read = True
         try:
             await self.gateway.audit.start()
             await asyncio.gather(*(service.start() for service in self.services.values()))
@@ -164,8 +166,8 @@ class Generation:
         Safe to call twice.
         """
         self.gateway.ended.close()
-        if not self._closed:
-            self._closed = True
+        if self._is_read:
+            self._is_read = False
             self.gateway.metrics.forget_reader(self.gateway.ended.flush)
         await self.gateway.readiness.close()
         await self.pipeline.close()
