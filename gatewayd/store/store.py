@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import logging
+from functools import cached_property
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from gatewayd.store.errors import StoreError
 from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from gatewayd.store.api_keys import ApiKeys
+    from gatewayd.store.audit_logs import AuditLogs
+    from gatewayd.store.breaker_states import BreakerStates
+    from gatewayd.store.database import Database
+    from gatewayd.store.rate_limit_records import RateLimitRecords
+    from gatewayd.store.revoked_tokens import RevokedTokens
+    from gatewayd.store.routes import Routes
     from gatewayd.store.settings import StoreConfig
 
 logger = logging.getLogger("gatewayd.store")
@@ -25,32 +34,67 @@ class Store:
         metrics: Where operations are counted.
 
     Attributes:
+        config: The same.
         embedded: Whether it is SQLite, which no other node can see.
-        api_keys, revoked_tokens, routes: Tables that are read.
-        rate_limit_records, breaker_states, audit_logs: Tables that are written.
 
     """
 
     def __init__(self, config: StoreConfig, metrics: Metrics | None = None) -> None:
-        # Imported here: SQLAlchemy takes 25 MB, which a gateway without a store need not pay.
-        from gatewayd.store.api_keys import ApiKeys
-        from gatewayd.store.audit_logs import AuditLogs
-        from gatewayd.store.breaker_states import BreakerStates
-        from gatewayd.store.database import Database
-        from gatewayd.store.rate_limit_records import RateLimitRecords
-        from gatewayd.store.revoked_tokens import RevokedTokens
-        from gatewayd.store.routes import Routes
-
         self.config = config
         self.embedded = config.embedded
-        self._database = database = Database(config, metrics or Metrics())
+        self._metrics = metrics or Metrics()
         self._started = False
-        self.api_keys = ApiKeys(database)
-        self.revoked_tokens = RevokedTokens(database)
-        self.routes = Routes(database)
-        self.rate_limit_records = RateLimitRecords(database)
-        self.breaker_states = BreakerStates(database)
-        self.audit_logs = AuditLogs(database)
+
+    # Made when they are asked for: SQLAlchemy takes 25 MB, which a gateway that stores nothing need
+    # not have.
+
+    @cached_property
+    def _database(self) -> Database:
+        from gatewayd.store.database import Database
+
+        return Database(self.config, self._metrics)
+
+    @cached_property
+    def api_keys(self) -> ApiKeys:
+        """API keys, by their public ids."""
+        from gatewayd.store.api_keys import ApiKeys
+
+        return ApiKeys(self._database)
+
+    @cached_property
+    def revoked_tokens(self) -> RevokedTokens:
+        """Tokens that were revoked before they expire."""
+        from gatewayd.store.revoked_tokens import RevokedTokens
+
+        return RevokedTokens(self._database)
+
+    @cached_property
+    def routes(self) -> Routes:
+        """Routes and services."""
+        from gatewayd.store.routes import Routes
+
+        return Routes(self._database)
+
+    @cached_property
+    def rate_limit_records(self) -> RateLimitRecords:
+        """Refusals by rate limits, by minute, route and caller."""
+        from gatewayd.store.rate_limit_records import RateLimitRecords
+
+        return RateLimitRecords(self._database)
+
+    @cached_property
+    def breaker_states(self) -> BreakerStates:
+        """Transitions of circuit breakers."""
+        from gatewayd.store.breaker_states import BreakerStates
+
+        return BreakerStates(self._database)
+
+    @cached_property
+    def audit_logs(self) -> AuditLogs:
+        """The audit trail."""
+        from gatewayd.store.audit_logs import AuditLogs
+
+        return AuditLogs(self._database)
 
     async def start(self) -> None:
         """Make the tables of an embedded store; an outage is no error here. Safe to call again."""
@@ -76,7 +120,8 @@ class Store:
 
     async def close(self) -> None:
         """Close all connections."""
-        await self._database.close()
+        if "_database" in vars(self):
+            await self._database.close()
 
     def __repr__(self) -> str:
-        return f"<store {self._database.nodes.writers[0].name}>"
+        return f"<store {urlsplit(self.config.url).hostname or self.config.url}>"  # no password

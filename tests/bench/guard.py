@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from gatewayd import Forward
 
-LIMIT = 1.45
+LIMIT = 1.35
 """Highest ratio; a quarter more than what it was when this was set."""
 
 _LEVELS, _CALLS, _ROUNDS = 100, 400, 60
