@@ -14,20 +14,18 @@ import os
 import re
 import secrets
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+# cryptography is imported where keys are handled: 8 MB that a gateway without them need not have.
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 
 PrivateKey: TypeAlias = (
-    rsa.RSAPrivateKey
-    | ec.EllipticCurvePrivateKey
-    | ed25519.Ed25519PrivateKey
-    | ed448.Ed448PrivateKey
+    "rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey"
+    " | ed25519.Ed25519PrivateKey | ed448.Ed448PrivateKey"
 )
 PublicKey: TypeAlias = (
-    rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey
+    "rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey | ed448.Ed448PublicKey"
 )
 
 MIN_RSA_BITS = 2048
@@ -85,6 +83,9 @@ def generate_rsa_key_pair(bits: int = 3072, passphrase: str | None = None) -> tu
         WeakKey: ``bits`` is below 2048, or above 8192.
 
     """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
     if not MIN_RSA_BITS <= bits <= MAX_RSA_BITS:
         raise WeakKey(f"expected {MIN_RSA_BITS} to {MAX_RSA_BITS} bits")
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
@@ -113,6 +114,9 @@ def load_private_key(source: str | bytes | Path, passphrase: str | None = None) 
         OSError: the file cannot be read.
 
     """
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
     secret = None if passphrase is None else passphrase.encode()
     try:
         key = serialization.load_pem_private_key(_pem(source), secret)
@@ -125,6 +129,9 @@ def load_private_key(source: str | bytes | Path, passphrase: str | None = None) 
 
 def load_public_key(source: str | bytes | Path) -> PublicKey:
     """Return a public key; see :func:`load_private_key`, which raises the same."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+
     try:
         key = serialization.load_pem_public_key(_pem(source))
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
@@ -140,6 +147,8 @@ def check_strength(key: object) -> PublicKey:
         ValueError: it is of a kind that no JWT algorithm uses.
 
     """
+    from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
+
     if isinstance(key, rsa.RSAPublicKey):
         if not MIN_RSA_BITS <= key.key_size <= MAX_RSA_BITS:
             allowed = f"{MIN_RSA_BITS} to {MAX_RSA_BITS}"

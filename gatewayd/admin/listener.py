@@ -54,18 +54,6 @@ _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 logger = logging.getLogger("gatewayd.admin")
 
 
-def make_admin_server(node: Node) -> AdminServer | None:
-    """Bind the admin listener, where one is configured.
-
-    Raises:
-        ListenError: the address cannot be listened on.
-        ConfigError: a certificate cannot be loaded.
-
-    """
-    config = node.loaded.config.admin
-    return None if config is None else AdminServer(node, config)
-
-
 class AdminServer:
     """The admin listener of one node.
 
@@ -74,7 +62,7 @@ class AdminServer:
         config: Its settings. What is not the address may change by reloads.
 
     Raises:
-        ListenError, ConfigError: see :func:`make_admin_server`.
+        ListenError, ConfigError: see :func:`gatewayd.admin.make_admin_server`.
 
     """
 

@@ -8,7 +8,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.admin.listener import make_admin_server
+from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
 from gatewayd.errors import GatewayError
 from gatewayd.process.node import Answer

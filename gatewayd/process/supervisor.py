@@ -13,7 +13,7 @@ import os
 import signal
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.admin.listener import make_admin_server
+from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
 from gatewayd.process import logs
 from gatewayd.process.board import make_board_file
