@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayd.config.lines import toml_lines
 from gatewayd.config.places import Source
-from gatewayd.config.yaml_form import read_yaml
 from gatewayd.errors import ConfigError, ConfigIssue
 
 if TYPE_CHECKING:
@@ -43,6 +42,8 @@ def read_document(path: Path) -> Document:
     text = _text(path)
     name = str(path)
     if path.suffix in _YAML_SUFFIXES:
+        from gatewayd.config.yaml_form import read_yaml  # here: few have such files
+
         values, lines = read_yaml(text, name, max_depth=MAX_DEPTH)
         source = Source(name, find_lines=lambda: lines)
     else:

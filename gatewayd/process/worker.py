@@ -7,8 +7,10 @@ to a supervisor, see :mod:`gatewayd.process.supervised`.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gatewayd.admin.commands import Commands
@@ -146,6 +148,9 @@ def set_aside_what_stays() -> None:
     gc.unfreeze()
     gc.collect()
     gc.freeze()
+    # What building the configuration took, and gave back, goes back to the system; glibc keeps it.
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def check_certificates(loaded: LoadedConfig) -> None:

@@ -49,7 +49,7 @@ def measure(folder: Path, cores: Cores, *, quick: bool) -> list[Row]:
     idle, connection = _memory(own, cores, 1_000 if quick else 10_000)
     return [
         ("one more filter that does nothing, us", "0.50", f"{cost:.2f}", verdict(cost, 0.5)),
-        ("memory of an idle worker, MB", "60", f"{idle:.0f}", verdict(idle, 60)),
+        ("memory of an idle worker, MB", "60", f"{idle:.1f}", verdict(idle, 60)),
         ("memory of an idle connection, KB", "12", f"{connection:.1f}", verdict(connection, 12)),
     ]
 
