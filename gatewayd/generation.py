@@ -11,13 +11,11 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayd.audit import Audit
 from gatewayd.config.load import issues_from_validation_error, locate
 from gatewayd.errors import ConfigError, ConfigIssue, GatewayError
-from gatewayd.explain.record import explain_exchange
 from gatewayd.gateway import Gateway, KeptState
 from gatewayd.pipeline import Pipeline
 from gatewayd.readiness import Readiness
@@ -35,6 +33,7 @@ if TYPE_CHECKING:
 
     from gatewayd.admin.settings import AdminConfig
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.exchange import Exchange
     from gatewayd.layers import Settings
     from gatewayd.process.board import Board
     from gatewayd.process.shared import SharedTable
@@ -89,7 +88,7 @@ class Generation:
                 kept=kept,
                 readiness=Readiness(sweeper.clock),
             )
-            self.gateway.record_of = partial(explain_exchange, self)
+            self.gateway.record_of = self._record_of
             self._connect()
             self.pipeline = Pipeline(loaded.config, self.gateway)
         except ConfigError as error:
@@ -111,6 +110,11 @@ class Generation:
             self.gateway.redis = keep(key, lambda: Redis(settings, metrics))
         audit = ("audit", config.audit.model_dump_json(), key)
         self.gateway.audit = keep(audit, lambda: Audit(config.audit, store, metrics))
+
+    def _record_of(self, exchange: Exchange) -> dict[str, Any]:
+        from gatewayd.explain.record import explain_exchange  # here: few ask
+
+        return explain_exchange(self, exchange)
 
     def compile(self) -> None:
         """Make the services and the pipeline's chains; nothing is started.

@@ -35,7 +35,7 @@ CLIENT_LEFT = 499
 """What stands for the status where the client has left before there was one, as in nginx."""
 
 _VERSIONS = {(1, 1): "1.1", (1, 0): "1.0"}
-_REMEMBERED = 4096
+_REMEMBERED = 16_384  # as many as there may be routes; 10 MB at worst
 # What stands for itself in a string of JSON, and is not too long.
 _PLAIN = re.compile(rf"[ !#-\[\]-~]{{0,{LONGEST}}}").fullmatch
 _QUOTED = '"%s"'

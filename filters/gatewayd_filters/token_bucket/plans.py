@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from gatewayd import Cell, Exchange, Gateway, Principal
     from gatewayd_filters.token_bucket.config import TokenBucketConfig
 
-_REMEMBERED = 4096
+_REMEMBERED = 16_384  # as many as there may be routes; 10 MB at worst
 _LIMITS = ("rate", "burst", "limits", "roles")
 logger = logging.getLogger("gatewayd.filters.token_bucket")
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Reject
 from gatewayd.exchange import Exchange
-from gatewayd.explain.dry_run import explain as dry_run
 from gatewayd.observation import OBSERVATION, Observation
 from gatewayd.server.entry import make_request
 
@@ -26,6 +25,8 @@ async def explain(commands: Commands, arguments: Mapping[str, Any]) -> dict[str,
     fields += [(str(name), str(value)) for name, value in arguments["headers"].items()]
     if arguments["send"]:
         return await _send(commands, method, target, fields)
+    from gatewayd.explain.dry_run import explain as dry_run  # here: few ask
+
     # In a thread: all routes are gone through, of which there may be ten thousand.
     generation = commands.generations.current
     return await asyncio.to_thread(dry_run, generation, method, target, fields)
