@@ -6,6 +6,7 @@ Each is a function of the API and of its checked input; HTTP is the business of
 
 from __future__ import annotations
 
+import itertools
 import logging
 import os
 import time
@@ -16,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from gatewayd._version import __version__
 from gatewayd.admin import models
 from gatewayd.errors import GatewayError, Reject
-from gatewayd.telemetry.exposition import Totals, snapshot
+from gatewayd.telemetry.exposition import snapshot
+from gatewayd.telemetry.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -44,6 +46,7 @@ class AdminApi:
     def __init__(self, node: Node) -> None:
         self.node = node
         self.totals = Totals()
+        self._asked = itertools.count()
         self._started_at = time.monotonic()
 
     @property
@@ -77,10 +80,11 @@ class AdminApi:
 
     async def refresh(self) -> None:
         """Bring the totals up to date; a worker that does not answer keeps what it told before."""
+        asked = next(self._asked)
         for answer in await self.node.ask("metrics", {}, seconds=_SECONDS):
             if not answer.error:
-                self.totals.update(answer.worker, answer.pid, answer.result)
-        self.totals.update(_NODE, os.getpid(), await snapshot(self.node.metrics))
+                await self.totals.update(answer.worker, answer.incarnation, answer.result, asked)
+        await self.totals.update(_NODE, 0, await snapshot(self.node.metrics), asked)
 
 
 Handler = Callable[[AdminApi, Any, "Mapping[str, str]"], Awaitable[Any]]

@@ -30,6 +30,7 @@ from gatewayd.audit import AuditEvent
 from gatewayd.errors import ConfigError, ConfigIssue, Reject, phrase
 from gatewayd.http1.grammar import parse_host
 from gatewayd.process.sockets import ListenError
+from gatewayd.telemetry.exposition import page
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -90,6 +91,10 @@ class AdminServer:
         await self._runner.setup()
         await web.SockSite(self._runner, self._socket, ssl_context=self._tls).start()
         logger.info("admin API on %s", self._config.listen)
+
+    def worker_ended(self, number: int, incarnation: int) -> None:
+        """Take note of a worker's end: what it had counted stays, its gauges go."""
+        self._api.totals.worker_ended(number, incarnation)
 
     async def close(self) -> None:
         """Stop; requests that run have a second to end."""
@@ -203,8 +208,8 @@ class AdminServer:
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         await self._api.refresh()
-        content_type, page = await self._api.totals.page(request.headers.get("Accept", ""))
-        return web.Response(body=page, headers={"Content-Type": content_type})
+        content_type, body = await page(self._api.totals, request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def _openapi(self, _: web.Request) -> web.StreamResponse:
         return _json(describe())

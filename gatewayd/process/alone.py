@@ -91,7 +91,7 @@ class _Alone:
         pid = os.getpid()
         try:
             async with asyncio.timeout(seconds):
-                return [Answer(0, pid, await self._worker.commands.run(name, arguments))]
+                return [Answer(0, pid, result=await self._worker.commands.run(name, arguments))]
         except GatewayError as error:
             return [Answer(0, pid, error=str(error), refused=True)]
         except TimeoutError:

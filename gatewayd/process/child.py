@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 ANSWER_SECONDS = 60.0
 """How long a worker may take to start with a configuration, or to take one over."""
 
+_incarnations = itertools.count()
+
 
 class ChildFailed(GatewayError):  # noqa: N818  # an event that is reported, and then dealt with
     """A worker does not take a configuration, or has ended; says why."""
@@ -37,6 +40,7 @@ class Child:
         channel: Our end of the channel to it.
 
     Attributes:
+        incarnation: Higher than that of any worker before it.
         told_to_end: Whether :meth:`terminate` has been called.
         serving: Whether it has taken its first configuration; it answers no question before.
 
@@ -45,6 +49,7 @@ class Child:
     def __init__(self, process: Process, channel: Channel) -> None:
         self._process = process
         self._caller = Caller(channel, f"worker with pid {process.pid}")
+        self.incarnation = next(_incarnations)
         self.told_to_end = False
         self.serving = False
 

@@ -20,6 +20,8 @@ class Answer:
     Attributes:
         worker: Its number.
         pid: Its process id; 0 where it does not run.
+        incarnation: Tells it from those that had its number before; theirs are lower. A process id
+            may come again.
         result: What the command returned; ``None`` where it failed.
         error: Why it failed; ``""`` where it did not.
         refused: Whether the command refused its arguments.
@@ -28,6 +30,7 @@ class Answer:
 
     worker: int
     pid: int
+    incarnation: int = 0
     result: Any = None
     error: str = ""
     refused: bool = False

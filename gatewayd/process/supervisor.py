@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.admin import make_admin_server
@@ -133,7 +134,10 @@ class Supervisor:
         pause = _FIRST_PAUSE
         while True:
             since = loop.time()
-            ending = await self._children[number].ended()
+            child = self._children[number]
+            ending = await child.ended()
+            if self._admin is not None:
+                self._admin.worker_ended(number, child.incarnation)
             if loop.time() - since >= _STABLE_SECONDS:
                 pause = _FIRST_PAUSE
             logger.error("worker %d ended (%s), another one follows", number, ending)
@@ -206,12 +210,13 @@ class Supervisor:
     ) -> Answer:
         if not (child.running and child.serving):
             return Answer(number, 0, error="the worker is being started")
+        answer = partial(Answer, number, child.pid, child.incarnation)
         try:
-            return Answer(number, child.pid, await child.ask(name, arguments, seconds))
+            return answer(await child.ask(name, arguments, seconds))
         except Refused as refusal:
-            return Answer(number, child.pid, error=str(refusal), refused=True)
+            return answer(error=str(refusal), refused=True)
         except ChildFailed as failure:
-            return Answer(number, child.pid, error=str(failure))
+            return answer(error=str(failure))
 
     async def reload(self) -> LoadedConfig:
         """Load the configuration again and have all workers take it over."""

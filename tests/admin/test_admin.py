@@ -261,6 +261,23 @@ def test_counters_do_not_go_back_where_a_worker_is_killed(own_node: Node) -> Non
     assert "gatewayd_worker_restarts_total 1" in own_node.ask("GET", "/metrics").text
 
 
+def test_gauges_of_a_killed_worker_are_gone_before_another_one_serves(own_node: Node) -> None:
+    running = workers_shown(own_node)
+    os.kill(own_node.process.worker_pids[0], signal.SIGKILL)
+    wait_until(lambda: len(workers_shown(own_node)) == len(running) - 1, 20, "the gauges' end")
+    wait_until(lambda: workers_shown(own_node) == running, 20, "another worker")
+
+
+def workers_shown(node: Node) -> set[str]:
+    page: Any = parse_text(node.ask("GET", "/metrics").text)
+    return {
+        one.labels["worker"]
+        for family in page
+        for one in family.samples
+        if one.name == "gatewayd_worker_resident_memory_bytes"
+    }
+
+
 def requests_of(node: Node) -> float:
     page: Any = parse_text(node.ask("GET", "/metrics").text)
     return sum(

@@ -13,8 +13,9 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from gatewayd.telemetry.exposition import OPENMETRICS, TEXT, Totals, snapshot
+from gatewayd.telemetry.exposition import OPENMETRICS, TEXT, page, snapshot
 from gatewayd.telemetry.metrics import Metrics
+from gatewayd.telemetry.totals import Totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,16 +35,16 @@ async def packed(metrics: Metrics) -> Any:
 async def totals_of(*workers: Metrics) -> Totals:
     totals = Totals()
     for slot, metrics in enumerate(workers):
-        totals.update(slot, f"pid{slot}", await packed(metrics))
+        await totals.update(slot, 0, await packed(metrics), 0)
     return totals
 
 
 async def samples_of(totals: Totals, accept: str = "") -> Samples:
-    content_type, page = await totals.page(accept)
+    content_type, text = await page(totals, accept)
     parse: Callable[[str], Any] = parse_openmetrics if content_type == OPENMETRICS else parse_text
     return {
         (sample.name, tuple(sorted(sample.labels.items()))): sample.value
-        for family in parse(page.decode())
+        for family in parse(text.decode())
         for sample in family.samples
     }
 
@@ -98,7 +99,7 @@ async def test_gauges_are_put_together_as_they_ask(combine: Any, expected: Sampl
 
 async def test_counters_go_on_where_a_worker_is_replaced() -> None:
     totals = await totals_of(worker(10, 5), worker(1, 1))
-    totals.update(0, "its successor", await packed(worker(2, 1)))
+    await totals.update(0, 1, await packed(worker(2, 1)), 1)
     samples = await samples_of(totals)
     assert samples["t_requests_total", (("route", "a"),)] == 13
     assert samples["t_in_flight", ()] == 2  # of those that live
@@ -106,7 +107,7 @@ async def test_counters_go_on_where_a_worker_is_replaced() -> None:
 
 async def test_what_a_worker_had_counted_stays_when_it_has_ended() -> None:
     totals = await totals_of(worker(10, 5))
-    totals.worker_ended(0)
+    totals.worker_ended(0, 0)
     samples = await samples_of(totals)
     assert samples["t_requests_total", (("route", "a"),)] == 10
     assert ("t_in_flight", ()) not in samples
@@ -114,8 +115,8 @@ async def test_what_a_worker_had_counted_stays_when_it_has_ended() -> None:
 
 async def test_a_late_answer_of_one_that_has_ended_counts_for_nothing() -> None:
     totals = await totals_of(worker(10))
-    totals.worker_ended(0)
-    totals.update(0, "pid0", await packed(worker(10)))
+    totals.worker_ended(0, 0)
+    await totals.update(0, 0, await packed(worker(10)), 1)
     assert (await samples_of(totals))["t_requests_total", (("route", "a"),)] == 10
 
 
@@ -134,11 +135,11 @@ async def test_no_sequence_of_workers_makes_a_counter_go_back(
         if action == 3:
             incarnation, counted = incarnation + 1, 0
         if action == 2:
-            totals.worker_ended(slot)
+            totals.worker_ended(slot, incarnation)
             living[slot] = incarnation + 1, 0
         else:
             living[slot] = incarnation, counted + more
-            totals.update(slot, incarnation, await packed(worker(counted + more)))
+            await totals.update(slot, incarnation, await packed(worker(counted + more)), 0)
         samples = await samples_of(totals)
         count = samples.get(("t_requests_total", (("route", "a"),)), 0)
         assert count >= shown
@@ -161,10 +162,12 @@ async def test_no_sequence_of_workers_makes_a_counter_go_back(
     ],
 )
 async def test_who_asks_chooses_the_format(accept: str, content_type: str) -> None:
-    assert (await (await totals_of(worker(1))).page(accept))[0] == content_type
+    assert (await page(await totals_of(worker(1)), accept))[0] == content_type
 
 
-@pytest.mark.parametrize("value", ['say "a"', "back\\slash", "two\nlines", "Überschrift", "", "{}"])
+@pytest.mark.parametrize(
+    "value", ['say "a"', "back\\slash", "two\nlines", "two\rlines", "Überschrift", "", "{}"]
+)
 @pytest.mark.parametrize("accept", ["", PROMETHEUS])
 async def test_any_label_value_comes_through(value: str, accept: str) -> None:
     metrics = Metrics()
@@ -178,7 +181,7 @@ async def test_any_number_comes_through(value: float) -> None:
     metrics = Metrics()
     metrics.gauge("t", "A gauge.").labels().value = value
     totals = Totals()
-    totals.update(0, "pid", await snapshot(metrics))  # JSON has no infinity
+    await totals.update(0, 0, await snapshot(metrics), 0)  # JSON has no infinity
     assert (await samples_of(totals))["t", ()] == value
 
 
@@ -190,7 +193,7 @@ async def test_a_worker_of_other_code_is_left_out_where_it_disagrees() -> None:
 
 
 async def test_series_are_bounded_over_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatewayd.telemetry.exposition.MAX_CELLS", 3)
+    monkeypatch.setattr("gatewayd.telemetry.totals.MAX_CELLS", 3)
     workers = []
     for number in range(4):
         metrics = Metrics()
@@ -205,6 +208,6 @@ async def test_series_are_bounded_over_all_workers(monkeypatch: pytest.MonkeyPat
 
 async def test_cells_of_one_family() -> None:
     totals = await totals_of(worker(3), worker(4))
-    totals.worker_ended(0)
+    totals.worker_ended(0, 0)
     assert totals.cells("t_requests") == [(("a",), [7])]
     assert totals.cells("nothing") == []
