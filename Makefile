@@ -13,7 +13,8 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet
 
 BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk redis-server:redis-server
-TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium curl:curl mariadbd:mariadb-server
+TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium curl:curl mariadbd:mariadb-server \
+	promtool:prometheus
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without a home, pip, browsers and the like would write their caches into the working directory.
