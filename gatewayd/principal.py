@@ -67,7 +67,7 @@ class Principal:
 
     @cached_property
     def forward_headers(self) -> Headers:
-        """The same, prepared for adding them to many requests; not to be changed."""
+        """The same, for adding them to many requests; not to be changed."""
         values: dict[bytes, str | None] = {
             b"X-User-Id": _encoded(self.id),
             b"X-User-Name": _encoded(self.name),
@@ -78,9 +78,7 @@ class Principal:
             b"X-Api-Key-Id": _encoded(self.key_id),
             b"X-Auth-Method": _encoded(self.method),
         }
-        headers = Headers((name, value.encode("ascii")) for name, value in values.items() if value)
-        headers.prepare()
-        return headers
+        return Headers((name, value.encode("ascii")) for name, value in values.items() if value)
 
 
 def _encoded(text: str | None) -> str | None:

@@ -105,6 +105,9 @@ def is_consistent(headers: Headers, lines: list[tuple[bytes, bytes]]) -> None:
     fresh = Headers(lines)
     assert headers.encoded == fresh.encoded
     assert headers.index == fresh.index
+    for key in (b"a", b"b", b"absent"):
+        assert headers.value(key) == fresh.index.get(key)
+        assert headers.lacks({key}) == (key not in fresh.index)
     assert headers == fresh
 
 
@@ -166,7 +169,21 @@ class CopiesAreIndependent(RuleBasedStateMachine):
         other = Headers.of(fields)
         headers.extend_with(other)
         lines.extend(other.raw)
-        is_consistent(other, Headers.of(fields)._raw)
+        is_consistent(other, list(Headers.of(fields).raw))
+
+    @rule(number=numbers, name=NAMES, value=VALUES)
+    def put(self, number: int, name: str, value: str) -> None:
+        headers, lines = self.known[number]
+        line = name.encode(), value.strip(" \t").encode("latin-1")
+        headers.put(line[0].lower(), *line)
+        lines.append(line)
+
+    @rule(number=numbers, count=st.integers(8, 20))
+    def add_many(self, number: int, count: int) -> None:
+        headers, lines = self.known[number]
+        for value in map(str, range(count)):
+            headers.add("B", value)
+            lines.append((b"B", value.encode()))
 
     # What is made when asked for is made at different times, before and after copying.
     @rule(number=numbers)
@@ -176,10 +193,6 @@ class CopiesAreIndependent(RuleBasedStateMachine):
     @rule(number=numbers)
     def ask_encoded(self, number: int) -> None:
         assert self.known[number][0].encoded.count(b"\r\n") >= len(self.known[number][1])
-
-    @rule(number=numbers)
-    def prepare(self, number: int) -> None:
-        self.known[number][0].prepare()
 
     @invariant()
     def lines_are_those_of_the_model(self) -> None:

@@ -56,7 +56,7 @@ class Explain(Filter[ExplainConfig]):
         return not self._key
 
     def _wants(self, exchange: Exchange) -> Observation | None:
-        value = exchange.request.headers.index.get(self._field)
+        value = exchange.request.headers.value(self._field)
         if value is None:
             return None
         genuine = check_header(self._key, "explain", value, time.time())
@@ -66,9 +66,9 @@ class Explain(Filter[ExplainConfig]):
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`."""
         headers = exchange.request.headers
-        if self._field not in headers.index:
+        value = headers.value(self._field)
+        if value is None:
             return await forward(exchange)
-        value = headers.index[self._field]
         headers.remove(self.config.header)
         response = await forward(exchange)
         if check_header(self._key, "explain", value, time.time()):

@@ -57,7 +57,7 @@ class RequestId(Filter[RequestIdConfig]):
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`."""
         request = exchange.request
-        sent = request.headers.index.get(self._key)
+        sent = request.headers.value(self._key)
         if sent is not None and self._believes(request.peer) and _ACCEPTABLE.fullmatch(sent):
             exchange.id = sent.decode()
         self._write(request.headers, exchange.id)
@@ -67,7 +67,7 @@ class RequestId(Filter[RequestIdConfig]):
         return response
 
     def _write(self, headers: Headers, request_id: str) -> None:
-        if self._key in headers.index:
+        if headers.value(self._key) is not None:
             headers.set(self._header, request_id)
         else:
             headers.put(self._key, self._name, request_id.encode("ascii"))

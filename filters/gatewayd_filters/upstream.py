@@ -193,11 +193,11 @@ class Upstream(Filter[UpstreamConfig]):
     ) -> tuple[Headers, bytes]:
         """Return the fields to send, and the lines that the gateway adds to them."""
         headers = request.headers
-        index = headers.index
-        if host is None and b"host" not in index:
+        if host is None and headers.value(b"host") is None:
             host = instance.authority
-        if host is None and self._replaced.isdisjoint(index):
+        if host is None and headers.lacks(self._replaced):
             return headers, self._lines(request.peer, request.authority, request.version)
+        index = headers.index
         before = tuple((name, index[name]) for name in sorted(self._replaced) if name in index)
         lines = self._lines(request.peer, request.authority, request.version, before)
         headers = headers.copy()  # another attempt starts from the same request

@@ -178,7 +178,6 @@ class Entry:
             )
         if peer.trusted:
             fields.peer = client_of(peer, index, self._trusted)
-        fields.headers.prepare()
         return fields
 
     def _imitates(self, name: bytes) -> bool:

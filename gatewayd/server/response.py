@@ -57,7 +57,7 @@ def encode_head(response: Response, framing: str, length: int | None, connection
         framed = b"Content-Length: %d\r\n" % length
     elif framing == CHUNKED_BODY:
         framed = b"Transfer-Encoding: chunked\r\n"
-    if b"\nDate: " not in fields and b"date" not in response.headers.index:
+    if b"\nDate: " not in fields and response.headers.value(b"date") is None:
         # RFC 9110 section 6.6.1: of a response that has none, by whoever sends it on.
         framed += b"Date: %b\r\n" % http_date()
     return b"%b%b%b%b\r\n" % (_STATUS_LINES[response.status], fields, framed, connection)

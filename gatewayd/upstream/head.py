@@ -176,7 +176,6 @@ class HeadCache:
         if parsed is None:
             parsed = parse_head(head, max_fields)
             if len(head) <= self.MAX_BYTES and b"set-cookie" not in parsed.headers.index:
-                parsed.headers.prepare()
                 if len(self._heads) >= self.MAX_HEADS:
                     self._heads.clear()
                 self._heads[head] = parsed

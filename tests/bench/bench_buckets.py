@@ -67,7 +67,6 @@ def run(coroutine: Coroutine[Any, Any, Response]) -> None:
 def whole(one: TokenBucket | ConcurrencyLimit) -> float:
     """Return the time of the filter, less that of what it calls."""
     fields = Headers([(b"Content-Type", b"application/json"), (b"Server", b"origin")])
-    fields.prepare()
     asking = exchange()
 
     async def forward(_: Exchange) -> Response:

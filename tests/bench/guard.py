@@ -44,9 +44,7 @@ def exchange_of(number: int, headers: Headers) -> Exchange:
 async def ratio() -> float:
     """Return the median ratio of an exchange's cost to that of the chain."""
     answered = Headers([(b"Content-Type", b"application/json"), (b"Server", b"nginx")])
-    answered.prepare()
     sent = Headers([(b"Host", b"bench"), (b"Authorization", with_filters.authorization().encode())])
-    sent.prepare()
 
     async def upstream(exchange: Exchange) -> Response:
         exchange.attempts = 1

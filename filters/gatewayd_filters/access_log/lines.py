@@ -148,7 +148,7 @@ class JsonLines:
             request.host,
             request.version,
             request.peer,
-            request.headers.index.get(b"user-agent"),
+            request.headers.value(b"user-agent"),
             get(ROUTE),
             get(SERVICE),
             get(INSTANCE) if exchange.attempts else None,
@@ -192,10 +192,9 @@ class JsonLines:
         )
 
     def _named(self, wanted: list[tuple[bytes, str]], headers: Headers) -> str:
-        index = headers.index
         text = ""
         for key, name in wanted:
-            value = self._shown.field(key, index.get(key))
+            value = self._shown.field(key, headers.value(key))
             if value is not None:
                 text += f',"{name}":{_quoted(value)}'
         return text

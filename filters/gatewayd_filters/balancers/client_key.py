@@ -28,7 +28,7 @@ def key_reader(source: str) -> Callable[[Exchange], bytes | None]:
     match kind:
         case "header":
             field = raw.lower()
-            return lambda exchange: exchange.request.headers.index.get(field)
+            return lambda exchange: exchange.request.headers.value(field)
         case "cookie":
             start = raw + b"="
             return lambda exchange: cookie(exchange, start)
@@ -40,7 +40,7 @@ def key_reader(source: str) -> Callable[[Exchange], bytes | None]:
 
 def cookie(exchange: Exchange, start: bytes) -> bytes | None:
     """Return the value of the first cookie that starts with ``b"name="`` (RFC 6265 section 4.2)."""
-    field = exchange.request.headers.index.get(b"cookie")
+    field = exchange.request.headers.value(b"cookie")
     if field is None:
         return None
     at = field.find(start)

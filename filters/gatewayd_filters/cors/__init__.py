@@ -106,15 +106,15 @@ class Cors(Filter[CorsConfig]):
             if PREFLIGHT in exchange:
                 raise _denied()
             return await forward(exchange)
-        index = exchange.request.headers.index
-        origin = index.get(b"origin")
+        headers = exchange.request.headers
+        origin = headers.value(b"origin")
         granted = None if origin is None else self._granted(origin)
         if (
             origin is not None
             and exchange.request.method == "OPTIONS"
-            and b"access-control-request-method" in index
+            and headers.value(b"access-control-request-method") is not None
         ):
-            return self._answer_preflight(granted, index)
+            return self._answer_preflight(granted, headers.index)
         response = await forward(exchange)
         if origin is not None:
             self._mark(response.headers, granted)
@@ -123,7 +123,7 @@ class Cors(Filter[CorsConfig]):
         return response
 
     def _mark(self, headers: Headers, granted: bytes | None) -> None:
-        if not _CONTROL_KEYS.isdisjoint(headers.index):
+        if not headers.lacks(_CONTROL_KEYS):
             headers.remove(*_CONTROLS)
         if granted is not None:
             headers.add("Access-Control-Allow-Origin", granted.decode("latin-1"))
@@ -158,6 +158,6 @@ def _denied() -> Reject:
 
 def _vary_on_origin(headers: Headers) -> None:
     """Keep shared caches from serving one origin's response to another (RFC 9110, 12.5.5)."""
-    named = headers.index.get(b"vary", b"").lower().split(b",")
+    named = (headers.value(b"vary") or b"").lower().split(b",")
     if {b"origin", b"*"}.isdisjoint(name.strip() for name in named):
         headers.add("Vary", "Origin")

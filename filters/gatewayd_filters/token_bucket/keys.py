@@ -107,8 +107,7 @@ class Keys:
         if self._simple:
             caller = principal or request.peer.address
             return (caller, exchange.get(ROUTE), exchange.get(SERVICE))
-        index = request.headers.index
-        values = [index.get(name, b"") for name in self._headers]
+        values = [request.headers.value(name) or b"" for name in self._headers]
         if any(len(value) > _LONGEST for value in values):  # which are not to be kept
             values = [blake2b(value, digest_size=16).digest() for value in values]
         address = request.peer.address

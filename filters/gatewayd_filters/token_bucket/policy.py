@@ -80,7 +80,6 @@ class Policy:
             if len(self._made) >= _REMEMBERED:
                 self._made.clear()
             made = self._made[state] = Headers(self._make(left, verdict.limiting))
-            made.prepare()
         return made
 
     def _make(self, left: Sequence[tuple[int, int]], limiting: int) -> tuple[Line, ...]:

@@ -81,7 +81,7 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
     def credential(self, exchange: Exchange) -> bytes | None:
         """Return the value of the field."""
         headers = exchange.request.headers
-        value = headers.index.get(self._field)
+        value = headers.value(self._field)
         if value is not None and not self.config.forward:
             headers.remove(self.config.header)
         return value

@@ -59,7 +59,7 @@ class Jwt(AuthMethod[JwtConfig]):
     def credential(self, exchange: Exchange) -> bytes | None:
         """Return what stands behind ``Bearer``; other schemes are other kinds of credential."""
         headers = exchange.request.headers
-        value = headers.index.get(self._field)
+        value = headers.value(self._field)
         if value is None:
             return None
         if value[:7].lower() == b"bearer ":
