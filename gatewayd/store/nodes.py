@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 WRITES = "gatewayd_writes"
 """Execution option of connections that are going to write."""
 
+STRICT = "TRADITIONAL"
+"""Mode of every session on MySQL: what does not fit is refused, whatever the server's default is. A
+server that is not strict would cut it, and tell nobody."""
+
 _BUSY_MILLISECONDS = 5000
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -123,7 +127,9 @@ def make_engine(url: URL, config: StoreConfig, *, database: bool = True) -> Asyn
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
-    arguments: dict[str, Any] = {"connect_timeout": config.connect_timeout, "charset": "utf8mb4"}
+    arguments: dict[str, Any] = {
+        "connect_timeout": config.connect_timeout, "charset": "utf8mb4", "sql_mode": STRICT
+    }  # fmt: skip
     context = ssl_context_for(url, config)
     if context is not None:
         from gatewayd.store.tls import connect

@@ -136,7 +136,7 @@ async def _run_on_mysql(config: StoreConfig, text: str) -> None:
     import aiomysql
     from pymysql.constants import CLIENT
 
-    from gatewayd.store.nodes import ssl_context_for
+    from gatewayd.store.nodes import STRICT, ssl_context_for
     from gatewayd.store.tls import connect
 
     url = make_url(config.url)
@@ -144,7 +144,8 @@ async def _run_on_mysql(config: StoreConfig, text: str) -> None:
     try:
         connection = await (aiomysql.connect if context is None else connect)(
             host=url.host, port=url.port or 3306, user=url.username, password=url.password or "",
-            charset="utf8mb4", autocommit=True, connect_timeout=config.connect_timeout,
+            charset="utf8mb4", sql_mode=STRICT, autocommit=True,
+            connect_timeout=config.connect_timeout,
             client_flag=CLIENT.MULTI_STATEMENTS,  # the server takes the file apart
             ssl=context,
         )  # fmt: skip

@@ -7,18 +7,23 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition
 from gatewayd.store.schema import api_keys, counters
-from gatewayd.store.setup import initialize
+from gatewayd.store.setup import execute_sql_file, initialize
 from gatewayd.store.store import Store
 from tests.store.conftest import closing_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gatewayd.store.settings import StoreConfig
+    from tests.support.mariadb import MariaDb
 
 KEY = ApiKeyRecord(
     id="one",
@@ -169,6 +174,39 @@ async def test_what_does_not_fit_is_refused_and_no_outage(mysql_config: StoreCon
         await store.start()
         with pytest.raises(StoreRefused):
             await store.revoked_tokens.add("a" * 1000, 100)
+
+
+@pytest.fixture
+def lax_server(mariadb: MariaDb) -> Iterator[None]:
+    """Let the server cut what does not fit, unless a session says otherwise."""
+    before = mariadb.client("SELECT @@GLOBAL.sql_mode").splitlines()[-1]
+    mariadb.client("SET GLOBAL sql_mode = ''")
+    yield
+    mariadb.client(f"SET GLOBAL sql_mode = '{before}'")
+
+
+@pytest.mark.usefixtures("lax_server")
+async def test_nothing_is_cut_on_a_server_that_would(
+    mariadb: MariaDb, mysql_config: StoreConfig, tmp_path: Path
+) -> None:
+    await initialize(mysql_config)
+    database = make_url(mysql_config.url).database
+    statement = f"INSERT INTO revoked_tokens VALUES ('{'a' * 1000}', 7);"
+    async with closing_store(Store(mysql_config)) as store:
+        await store.start()
+        with pytest.raises(StoreRefused):
+            await store.revoked_tokens.add("a" * 1000, 100)
+        with pytest.raises(StoreRefused):
+            await store.api_keys.create(replace(KEY, name="n" * 256))
+        with pytest.raises(StoreRefused):
+            await store.api_keys.create(replace(KEY, expires_at=2**63))
+        (tmp_path / "some.sql").write_text(f"USE {database}; {statement}")
+        with pytest.raises(StoreError):
+            await execute_sql_file(mysql_config, tmp_path / "some.sql")
+        assert await store.revoked_tokens.active(0) == set()
+        assert await store.api_keys.list() == []
+    # And it is a server that would have.
+    mariadb.client(statement, str(database))
 
 
 async def test_revoked_tokens_until_they_expire(store: Store) -> None:

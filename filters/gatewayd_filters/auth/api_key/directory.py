@@ -2,6 +2,10 @@
 
 A task looks into the database every few seconds, and at once when Redis says that something has
 changed; what it costs does not depend on the number of keys, as only changed ones are read.
+
+Versions tell what has changed, and can deceive: a node of the database that takes over without the
+last commits may give their versions to other changes, and SQL by hand gives none. Therefore all
+keys are compared with the table now and then, in batches between which everything else goes on.
 """
 
 from __future__ import annotations
@@ -19,10 +23,11 @@ from gatewayd_filters.auth.api_key.snapshot import SnapshotFile
 from gatewayd_filters.auth.private_file import database_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from gatewayd import Metrics, Redis, Store
+    from gatewayd import ApiKeyRecord, Metrics, Redis, Store
     from gatewayd_filters.auth.api_key.config import ApiKeyConfig
+    from gatewayd_filters.auth.api_key.known import KnownKey
 
 TOPIC = "api_keys"
 """What the version in Redis is called."""
@@ -34,9 +39,32 @@ TOUCH_INTERVAL = 30.0
 """Seconds between two writes of when keys were last used."""
 CONFIRM_INTERVAL = 10.0
 """Seconds between two confirmations of the snapshot file."""
+COMPARE_INTERVAL = 300.0
+"""Seconds from one comparison of all keys to the next; as many again by chance, so that workers and
+nodes do not compare at once."""
+COMPARE_PAUSE = 0.1
+"""Seconds between two batches of a comparison."""
 BATCH = 1000
 
 logger = logging.getLogger("gatewayd.filters.auth")
+
+
+class _Comparison:
+    """All keys as they are being read again.
+
+    Attributes:
+        keys: Those that were read so far, and what has changed meanwhile.
+        left_out: For how many there was no room.
+        version: Of the last one that was read.
+
+    """
+
+    __slots__ = ("keys", "left_out", "version")
+
+    def __init__(self) -> None:
+        self.keys: dict[str, KnownKey] = {}
+        self.left_out = 0
+        self.version = 0
 
 
 class KeyDirectory:
@@ -74,13 +102,22 @@ class KeyDirectory:
         self._seen_in_redis: int | None = None
         self._saved_version: int | None = None
         self._next_look = self._next_touch = self._next_confirm = float("-inf")
+        self._next_comparison = self._after_comparison()
+        self._comparison: _Comparison | None = None
+        self._comparison_failed = False
         self._task: asyncio.Task[None] | None = None
         source = "" if store is None else database_of(store)
         self._file = SnapshotFile(Path(config.snapshot_file), source)
         failures = metrics.counter(
             "gatewayd_api_key_failures", "Failed accesses to API keys, by what failed.", ("step",)
         )
-        self._failures = {step: failures.labels(step) for step in ("read", "touch", "snapshot")}
+        self._failures = {
+            step: failures.labels(step) for step in ("read", "compare", "touch", "snapshot")
+        }
+        self._differences = metrics.counter(
+            "gatewayd_api_key_differences",
+            "API keys that a comparison with the whole table has put right.",
+        ).labels()
 
     # --- keeping up to date ------------------------------------------------------------------
 
@@ -117,16 +154,21 @@ class KeyDirectory:
     def _pause(self) -> float:
         if self.keys.failure is not None:
             return RETRY
+        if self._comparison is not None:
+            return COMPARE_PAUSE
         return self._config.poll_interval if self._redis is None else self._config.redis_interval
 
     async def turn(self) -> None:
-        """Do what is due: ask Redis, look into the database, write down uses."""
+        """Do what is due: ask Redis, look into the database, write down uses, compare."""
         now = self._clock()
         if await self._changed_in_redis() or now >= self._next_look:
             await self._look()
         if now >= self._next_touch:
             self._next_touch = now + TOUCH_INTERVAL
             await self._write_used()
+        # Where looks fail, a comparison would, too.
+        if now >= self._next_comparison and self.keys.failure is None:
+            await self._compare()
 
     async def _changed_in_redis(self) -> bool:
         """Whether Redis tells of a change. Where it is away, the database is asked in time."""
@@ -149,6 +191,7 @@ class KeyDirectory:
         except Exception as error:  # of the database, its driver, or the pepper's file
             self._failures["read"].value += 1
             self._seen_in_redis = None
+            self._comparison = None  # another node may go on, in which keys have other versions
             if self.keys.failure is None:
                 logger.warning("API keys cannot be read: %r", error)
             self.keys.failure = f"{type(error).__name__}: {error}"
@@ -170,26 +213,89 @@ class KeyDirectory:
             latest = await table.latest_version()
         keys = self.keys
         anew = keys.must_start_over(latest)
+        by_id, version, left_out = keys.by_id, keys.version, keys.left_out
         if anew:
             logger.info("all API keys are read again")
-        version, by_id = (0, keys.start_over()) if anew else (keys.version, keys.by_id)
+            by_id, version, left_out = {}, 0, 0
+            self._comparison = None  # of a database that was another one
         while version < latest:
-            async with asyncio.timeout(QUERY_TIMEOUT):
-                records = await table.changed_since(version, limit=BATCH)
+            records = await self._changed_since(version)
             if not records:
                 break
-            keys.apply(by_id, records)
+            left_out += keys.apply(by_id, records)
             version = records[-1].version
             if not anew:
-                keys.version = version
-        keys.by_id, keys.version = by_id, version
+                keys.version, keys.left_out = version, left_out
+                if self._comparison is not None:
+                    self._comparison.left_out += keys.apply(self._comparison.keys, records)
+        keys.by_id, keys.version, keys.left_out = by_id, version, left_out
         keys.count()
+        if anew:
+            self._next_comparison = self._after_comparison()
         await self._read_pepper()
+
+    async def _changed_since(self, version: int) -> Sequence[ApiKeyRecord]:
+        if self._store is None:
+            raise GatewayError("there is no store")
+        async with asyncio.timeout(QUERY_TIMEOUT):
+            return await self._store.api_keys.changed_since(version, limit=BATCH)
 
     async def _read_pepper(self) -> None:
         """Read the pepper's file as soon as there is one: it is made with the first key."""
         if self.keys.pepper is None:
             self.keys.pepper = await asyncio.to_thread(read_pepper, Path(self._config.pepper_file))
+
+    # --- comparing all keys -----------------------------------------------------------------
+
+    def _after_comparison(self) -> float:
+        return self._clock() + COMPARE_INTERVAL * random.uniform(1.0, 2.0)  # noqa: S311
+
+    async def _compare(self) -> None:
+        """Read the next batch of all keys; after the last one they take the place of those in use.
+
+        Where that fails, those in use remain, and it begins again after as long as looks have in
+        between: another node may answer then, in which keys have other versions.
+        """
+        if self._comparison is None:
+            self._comparison = _Comparison()
+        comparison = self._comparison
+        try:
+            records = await self._changed_since(comparison.version)
+            comparison.left_out += self.keys.apply(comparison.keys, records)
+        except Exception as error:  # of the database, or its driver
+            self._comparison = None
+            self._next_comparison = self._clock() + self._config.poll_interval * 0.75
+            self._failures["compare"].value += 1
+            if not self._comparison_failed:
+                self._comparison_failed = True
+                logger.warning("API keys cannot be compared with the whole table: %r", error)
+            return
+        if records:
+            comparison.version = records[-1].version
+        if len(records) == BATCH:
+            return
+        # What has changed meanwhile is no difference, once it is known here, too. And a replica
+        # that lags may have been asked: what it lacks has versions above the last it gave.
+        self.keys.version = min(self.keys.version, comparison.version)
+        await self._look()
+        if self.keys.failure is None and self._comparison is comparison:
+            await self._take_over(comparison)
+
+    async def _take_over(self, comparison: _Comparison) -> None:
+        keys = self.keys
+        # In a thread, as it takes a moment; this task alone changes them.
+        differ = await asyncio.to_thread(keys.differences, comparison.keys)
+        keys.by_id, keys.left_out = comparison.keys, comparison.left_out
+        keys.count()
+        self._comparison = None
+        self._comparison_failed = False
+        self._next_comparison = self._after_comparison()
+        if differ:
+            self._differences.value += differ
+            logger.warning("%d API keys were not as in the database, and are now", differ)
+            self._saved_version = None  # the version is the same, and what it stands for is not
+            if self._config.on_outage == "stale":
+                await self._write_file()
 
     # --- the file, and uses ------------------------------------------------------------------
 
@@ -209,7 +315,7 @@ class KeyDirectory:
             return
         age = max(self._now() - snapshot.saved_at, 0.0)
         keys = self.keys
-        keys.apply(keys.by_id, snapshot.records)
+        keys.left_out += keys.apply(keys.by_id, snapshot.records)
         keys.version = snapshot.version
         keys.count()
         keys.usable_until = self._clock() - age + self._config.max_stale

@@ -49,6 +49,7 @@ class Keys:
         version: Of the last change that is known.
         usable_until: When nothing can be judged any more without another look.
         failure: Why the last look failed, ``None`` where it did not.
+        left_out: How many keys there was no room for.
 
     """
 
@@ -68,7 +69,7 @@ class Keys:
         self._omitted = metrics.gauge(
             "gatewayd_api_keys_omitted", "API keys for which `max_keys` leaves no room."
         ).labels()
-        self._left_out = 0
+        self.left_out = 0
 
     def check(self) -> None:
         """Tell whether keys can be judged at all.
@@ -103,7 +104,7 @@ class Keys:
         if key_id in self._revoked:
             return "revoked"
         self.reason_wrong()
-        if self._left_out:
+        if self.left_out:
             raise AuthUnavailable("store", "there are more API keys than `max_keys`")
         return "unknown_key"
 
@@ -125,15 +126,17 @@ class Keys:
         A database that is older than what is known was restored, or made anew. And where keys were
         left out, what has changed may have made room for them.
         """
-        return latest < self.version or (latest != self.version and self._left_out > 0)
+        return latest < self.version or (latest != self.version and self.left_out > 0)
 
-    def start_over(self) -> dict[str, KnownKey]:
-        """Return where to collect all keys, while those that are known stay in use."""
-        self._left_out = 0
-        return {}
+    def apply(self, keys: dict[str, KnownKey], records: Sequence[ApiKeyRecord]) -> int:
+        """Take changes over into these keys; returns for how many there was no room.
 
-    def apply(self, keys: dict[str, KnownKey], records: Sequence[ApiKeyRecord]) -> None:
-        """Take changes over into these keys."""
+        Args:
+            keys: Those in use, or others that are being collected to take their place.
+            records: What the database says.
+
+        """
+        left_out = 0
         for record in records:
             if record.revoked_at is not None:
                 keys.pop(record.id, None)
@@ -145,14 +148,22 @@ class Keys:
                 # lags, or was restored from before.
                 keys.pop(record.id, None)
             elif record.id in keys or len(keys) < self._config.max_keys:
-                keys[record.id] = KnownKey(record)
+                known = self.by_id.get(record.id)
+                same = known is not None and known.says(record)
+                keys[record.id] = known if known is not None and same else KnownKey(record)
             else:
-                self._left_out += 1
+                left_out += 1
+        return left_out
+
+    def differences(self, keys: dict[str, KnownKey]) -> int:
+        """Return how many of these keys, which `apply` has collected, are not those in use."""
+        changed = sum(keys.get(key_id) is not known for key_id, known in self.by_id.items())
+        return changed + sum(key_id not in self.by_id for key_id in keys)
 
     def count(self) -> None:
         """Bring the gauges up to date."""
-        if self._left_out > self._omitted.value:
+        if self.left_out > self._omitted.value:
             limit = self._config.max_keys
-            logger.error("%d API keys are above max_keys = %d", self._left_out, limit)
-        self._omitted.value = self._left_out
+            logger.error("%d API keys are above max_keys = %d", self.left_out, limit)
+        self._omitted.value = self.left_out
         self._in_memory.value = len(self.by_id)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from ipaddress import IPv6Address, ip_address, ip_network
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gatewayd import Principal
+from gatewayd import ApiKeyRecord, Principal
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
-    from gatewayd import ApiKeyRecord
-
 NEVER = float("inf")
+# A use is no change; and of two versions that say the same, either will do.
+_content = attrgetter(
+    *(field.name for field in fields(ApiKeyRecord) if field.name not in ("last_used_at", "version"))
+)
 
 
 class KnownKey:
@@ -52,6 +56,10 @@ class KnownKey:
             rate_limit=record.rate_limit,
             expires_at=None if record.expires_at is None else self.expires_at,
         )
+
+    def says(self, record: ApiKeyRecord) -> bool:
+        """Whether it is what would be made of this record."""
+        return bool(_content(self.record) == _content(record))
 
     def allows(self, address: str) -> bool:
         """Whether it may be used from this address; what cannot be judged may not."""
