@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gatewayd.admin.connections import refused_connections
 from gatewayd.config.load import load
 from gatewayd.generation import Generations
 from gatewayd.process.supervisor import Supervisor
@@ -87,6 +88,7 @@ async def table() -> str:
     try:
         await generations.adopt(loaded)
         supervisor = Supervisor(loaded, lambda: loaded, [])
+        refused_connections(supervisor.metrics)
         return _HEAD + "".join(_rows((generations.kept.metrics, supervisor.metrics)))
     finally:
         await watchdog.close()

@@ -3,7 +3,8 @@
 Who reaches it controls the gateway, so there are three walls. Beyond loopback and Unix sockets it
 takes a token or a certificate, over TLS. What a web page in the operator's browser could send is
 refused: a request with ``Origin``, or by a host name that is not this machine's (DNS rebinding).
-And all is bounded: bodies, requests at once, the time of each.
+And all is bounded: bodies, requests at once, the time of each, and connections
+(:mod:`gatewayd.admin.connections`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from gatewayd.admin.api import OPERATIONS, AdminApi
+from gatewayd.admin.connections import BoundedSite, refused_connections
 from gatewayd.admin.openapi import describe
 from gatewayd.audit import AuditEvent
 from gatewayd.errors import ConfigError, ConfigIssue, Reject, phrase
@@ -81,24 +83,31 @@ class AdminServer:
             app.router.add_route(one.method, one.path, self._handler(one))
         app.router.add_get("/metrics", self._metrics)
         app.router.add_get("/openapi.json", self._openapi)
-        self._runner = web.AppRunner(
-            app, access_log=None, handle_signals=False, keepalive_timeout=30.0, shutdown_timeout=1.0
+        self._site = BoundedSite(
+            app,
+            self._socket,
+            self._tls,
+            lambda: self._settings.max_connections,
+            refused_connections(node.metrics),
         )
 
     async def serve(self) -> None:
         """Accept requests until :meth:`close`."""
-        await self._runner.setup()
-        await web.SockSite(self._runner, self._socket, ssl_context=self._tls).start()
+        await self._site.start()
         logger.info("admin API on %s", self._config.listen)
 
     async def close(self) -> None:
         """Stop; requests that run have a second to end."""
-        await self._runner.cleanup()
+        await self._site.close()
         if self._auditing is not None:
             await asyncio.wait([self._auditing])
         self._socket.close()
         if self._config.path is not None:
             _unlink(self._config.path)
+
+    @property
+    def _settings(self) -> AdminConfig:
+        return self._node.loaded.config.admin or self._config
 
     # --- the walls ---------------------------------------------------------------------------
 
@@ -136,7 +145,7 @@ class AdminServer:
             Reject: 401 without the token, 403 for what a web page may have sent.
 
         """
-        config = self._node.loaded.config.admin or self._config
+        config = self._settings
         if "Origin" in request.headers or "Sec-Fetch-Site" in request.headers:
             self._deny(request, "from a web page")
             raise Reject(403, "forbidden", "Requests of web pages are refused.")

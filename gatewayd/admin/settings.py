@@ -60,6 +60,9 @@ class AdminConfig(Model):
     `/health` and `/ready` need none."""
     open_metrics: bool = False
     """Whether `/metrics` needs neither token nor certificate, as scrapers often have none."""
+    max_connections: int = Field(64, ge=1, le=65_536)
+    """Connections at once, of all clients together; the next ones are closed and counted, so that
+    none takes the descriptors of the process that supervises the workers."""
     tls: AdminTlsConfig | None = None
     """TLS settings; required beyond loopback."""
 

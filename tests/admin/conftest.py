@@ -30,7 +30,7 @@ listen = "127.0.0.1:{admin}"
 required = false
 
 [filters.access_log]
-path = "access.log"
+path = "{folder}/access.log"
 
 [filters.breaker]
 consecutive_failures = 1
@@ -141,7 +141,9 @@ def running_node(folder: Path, workers: int, config: str = CONFIG) -> Iterator[N
     """Run a gateway in front of an origin."""
     admin = free_port()
     with running_origin() as origin:
-        text = config.format(workers=workers, admin=admin, origin=origin, away=free_port())
+        text = config.format(
+            workers=workers, admin=admin, origin=origin, away=free_port(), folder=folder
+        )
         with GatewayProcess(text, folder) as process:
             process.wait_for_log("admin API on")
             yield Node(process, admin)

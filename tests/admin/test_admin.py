@@ -362,7 +362,7 @@ def test_a_socket_that_is_in_use_is_not_taken_away(tmp_path: Path) -> None:
         owner.listen()
         text = CONFIG.replace('"127.0.0.1:{admin}"', f'"unix:{path}"')
         config = tmp_path / "gateway.toml"
-        config.write_text(text.format(workers=1, admin=0, origin=1, away=1))
+        config.write_text(text.format(workers=1, admin=0, origin=1, away=1, folder=tmp_path))
         done = subprocess.run(
             [sys.executable, "-m", "gatewayd", "serve", "-c", str(config), "--port", "0"],
             capture_output=True, text=True, timeout=30, check=False,
