@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import re
 import socket
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
 
-SHORT = 0.1
-"""Seconds for a bound that a test waits for."""
+SHORT = 0.5
+"""Seconds for a bound that a test waits for, and within which a request must get through."""
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 GET_AND_CLOSE = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
@@ -108,6 +108,14 @@ async def serving(tls: Any = None, **bounds: float) -> AsyncIterator[Site]:
         await site.close()
 
 
+async def is_closed(wire: Wire) -> bool:
+    """Whether the connection ends, and without an answer."""
+    try:
+        return await wire.read_to_end() == b""
+    except ConnectionError:  # the other end closed while bytes were on their way to it
+        return True
+
+
 async def test_a_connection_above_the_bound_is_closed() -> None:
     async with serving() as site:
         wire = await Wire.connect(site.port)
@@ -162,7 +170,7 @@ async def test_a_head_that_does_not_come_ends_the_connection(sent: bytes) -> Non
     async with serving(idle_seconds=SHORT) as site:
         wire = await Wire.connect(site.port)
         wire.send(sent)
-        assert await wire.read_to_end() == b""
+        assert await is_closed(wire)
         wire.close()
 
 
@@ -170,15 +178,15 @@ async def test_bytes_of_a_head_do_not_put_its_end_off() -> None:
     async with serving(idle_seconds=SHORT) as site:
         wire = await Wire.connect(site.port)
         wire.send(HALF)
-        end = asyncio.create_task(wire.read_to_end())
+        end = asyncio.create_task(is_closed(wire))
 
         def drips_to_the_end() -> bool:
-            wire.send(b"a")
+            with suppress(RuntimeError):  # uvloop's, where a reset came before the reader saw it
+                wire.send(b"a")
             return end.done()
 
         await until(drips_to_the_end)
-        (outcome,) = await asyncio.gather(end, return_exceptions=True)
-        assert outcome == b"" or isinstance(outcome, ConnectionError)
+        assert await end
         wire.close()
 
 
@@ -187,7 +195,7 @@ async def test_half_a_head_after_an_answer_ends_the_connection() -> None:
         wire = await Wire.connect(site.port)
         await wire.ask(GET)
         wire.send(HALF)
-        assert await wire.read_to_end() == b""
+        assert await is_closed(wire)
         wire.close()
 
 
