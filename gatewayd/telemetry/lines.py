@@ -12,7 +12,10 @@ import select
 import stat
 import threading
 import time
+from array import array
+from bisect import bisect_right
 from contextlib import suppress
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -56,10 +59,12 @@ class LineWriter:
         self._interval = interval
         self._lock = threading.Lock()
         self._buffer = bytearray()
+        self._sizes = array("Q")  # of the lines in the buffer; newlines do not tell them apart
         self._waiting = 0  # lines that were taken and are not written
         self._awake = False
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._closed = False
         self._torn = False
         self._give_up_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"lines to {path}", daemon=True)
@@ -70,28 +75,45 @@ class LineWriter:
         self.write_all((line,))
 
     def write_all(self, lines: Sequence[bytes]) -> None:
-        """Have lines written, each with its newline; never blocks."""
+        """Have lines written, each with its newline; never blocks.
+
+        What has newlines within it, such as an event with a stack, is one line here: it is dropped
+        as a whole and counted once.
+        """
         with self._lock:
+            if self._closed:
+                self.failed += len(lines)
+                return
             room = self.capacity - self._waiting
             if room < len(lines):
                 self.full += len(lines) - max(room, 0)
                 lines = lines[: max(room, 0)]
             # One buffer, and not the lines: what was written need not be kept in so many pieces.
             self._buffer += b"".join(lines)
+            self._sizes.extend(map(len, lines))
             self._waiting += len(lines)
         if not self._awake and lines:
             self._awake = True
             self._wake.set()
 
     def close(self, seconds: float) -> None:
-        """Write what waits, for at most so many seconds; what is left then counts as failed."""
+        """Write what waits, for at most so many seconds; what is left then counts as failed.
+
+        So does what comes later. Closing again does nothing.
+        """
+        if self._closing.is_set():
+            return
         self._give_up_at = time.monotonic() + seconds
         self._closing.set()
         self._wake.set()
         self._thread.join(seconds + _STUCK_SECONDS)
-        if self._thread.is_alive():  # in a write that does not return
+        with self._lock:
+            # Lines of a write that does not return, and those that came after the last one.
+            self._closed = True
             self.failed += self._waiting
-        elif self._path:
+            self._waiting = 0
+            self._buffer, self._sizes = bytearray(), array("Q")
+        if self._path and not self._thread.is_alive():
             os.close(self._descriptor)
 
     def _run(self) -> None:
@@ -106,44 +128,66 @@ class LineWriter:
     def _write_waiting(self) -> None:
         with self._lock:
             buffer, self._buffer = self._buffer, bytearray()
+            sizes, self._sizes = self._sizes, array("Q")
         if buffer and self._path:
             self._follow()
-        for chunk in self._chunks(bytes(buffer)):
-            lines = chunk.count(b"\n")
-            try:
-                self._write_fully(b"\n" * self._torn + chunk)
-            except OSError:
-                # Nobody can be told but by the count: what would be told is what cannot be written.
-                self.failed += lines
-            else:
-                self._torn = False
-            with self._lock:
-                self._waiting -= lines
-
-    def _chunks(self, data: bytes) -> Iterator[bytes]:
-        """Return whole lines that are written at once."""
         start = 0
-        while start < len(data):
-            end = len(data)
-            if not self._is_file and end - start > _PIPE_BYTES:
-                # At the end of a line, be it one that is too long for a pipe.
-                last = data.rfind(b"\n", start, start + _PIPE_BYTES)
-                end = (data.find(b"\n", start) if last < 0 else last) + 1
-            yield data[start:end]
-            start = end
+        data, ends = memoryview(buffer), list(accumulate(sizes))
+        for chunk in self._chunks(ends):
+            lost = len(chunk) - self._write_lines(data[start : chunk[-1]], start, chunk)
+            start = chunk[-1]
+            with self._lock:
+                if self._closed:  # while we wrote, and all that waited was counted
+                    return
+                # Nobody can be told but by the count: what would be told is what cannot be written.
+                self.failed += lost
+                self._waiting -= len(chunk)
 
-    def _write_fully(self, data: bytes) -> None:
+    def _chunks(self, ends: list[int]) -> Iterator[list[int]]:
+        """Return where the lines end, of those at a time that are written at once."""
+        if self._is_file:
+            if ends:
+                yield ends
+            return
+        first = start = 0
+        while first < len(ends):
+            # At the end of a line, be it one that is too long for a pipe.
+            last = max(bisect_right(ends, start + _PIPE_BYTES - self._torn, first), first + 1)
+            yield ends[first:last]
+            first, start = last, ends[last - 1]
+
+    def _write_lines(self, data: memoryview, start: int, ends: list[int]) -> int:
+        """Write lines that begin and end there, and return how many of them are whole."""
+        newline = b"\n" * self._torn
+        written = start - len(newline) + self._write(newline + data if newline else data)
+        if written == ends[-1]:
+            self._torn = False
+            return len(ends)
+        if written >= start:
+            self._torn = written > start and written not in ends
+        # One that lacks its newline only is whole: the next line that is written brings it.
+        return bisect_right(ends, written + 1) if written > start else 0
+
+    def _write(self, data: bytes | memoryview) -> int:
+        """Write as much as can be written, and return how many bytes that was."""
         view = memoryview(data)
         while view:
             try:
                 written = os.write(self._descriptor, view)
             except BlockingIOError:  # a pipe that is full
                 if self._closing.is_set() and time.monotonic() >= self._give_up_at:
-                    raise
-                select.select((), (self._descriptor,), (), _STUCK_SECONDS / 5)
-                continue
-            self._torn = written < len(view)
-            view = view[written:]
+                    break
+                self._wait_for_room()
+            except OSError:
+                break
+            else:
+                view = view[written:]
+        return len(data) - len(view)
+
+    def _wait_for_room(self) -> None:
+        poll = select.poll()  # and not select(), which knows no descriptor beyond 1023
+        poll.register(self._descriptor, select.POLLOUT)
+        poll.poll(_STUCK_SECONDS / 5 * 1000)
 
     def _follow(self) -> None:
         """Open the file again where it is not the one that stands under its name any more."""
@@ -158,6 +202,7 @@ class LineWriter:
                 fresh = _open(self._path)
                 os.close(self._descriptor)
                 self._descriptor = fresh
+                self._torn = False
 
     def _is_regular(self) -> bool:
         try:

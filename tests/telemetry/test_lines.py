@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd.telemetry.lines import LineWriter, Timestamps
+from gatewayd.telemetry.lines import STANDARD, LineWriter, Timestamps
 from tests.support.process import wait_until
 
 if TYPE_CHECKING:
@@ -91,28 +93,21 @@ def test_no_line_is_torn_for_who_reads_a_pipe(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     received: list[bytes] = []
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(end, True)
 
     def read() -> None:
-        with path.open("rb") as stream:
+        with open(end, "rb") as stream:  # noqa: PTH123  # a descriptor
             received.extend(stream)
 
+    lines = writer(path, capacity=1000)
     reader = threading.Thread(target=read)
     reader.start()
-    wait_until(lambda: opens(path), 10, "a reader")
-    lines = writer(path, capacity=1000)
     for number in range(300):
         lines.write(b"%d " % number + b"y" * 900 + b"\n")
     lines.close(10)
     reader.join(10)
     assert [int(line.split()[0]) for line in received] == list(range(300))
-
-
-def opens(path: Path) -> bool:
-    try:
-        os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
-    except OSError:
-        return False
-    return True
 
 
 def test_a_full_disk_is_counted() -> None:
@@ -142,6 +137,169 @@ def test_what_comes_after_a_failure_begins_a_line_of_its_own(
     lines.write(b"whole line\n")
     lines.close(10)
     assert file.read_bytes() == b"tor\nwhole line\n"
+
+
+def test_an_event_of_several_lines_that_finds_no_place_counts_once(full_pipe: Path) -> None:
+    lines = writer(full_pipe, capacity=2)
+    lines.write_all([b"one\n    two\n"] * 5)
+    assert lines.full == 3
+    lines.close(10)
+
+
+def test_an_event_of_several_lines_that_cannot_be_written_counts_once() -> None:
+    lines = writer("/dev/full")
+    lines.write(b"Traceback\n    here\n    there\n")
+    lines.close(10)
+    assert lines.failed == 1
+
+
+def test_events_of_several_lines_make_no_more_room_than_they_take() -> None:
+    lines = writer("/dev/null", capacity=2)
+    lines.write(b"one\n    two\n    three\n")
+    wait_until(lambda: "0 wait" in repr(lines), 10, "the event")
+    lines.write_all([b"x\n"] * 5)
+    assert lines.full == 3
+    lines.close(10)
+
+
+def test_an_event_of_several_lines_is_written_to_a_pipe_as_a_whole(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    lines = writer(path)
+    event = b"a" * 1000 + b"\n    " + b"b" * 1995 + b"\n"  # two do not fit into one write
+    lines.write_all([event] * 100)
+    lines.close(0)
+    received = b"".join(iter(lambda: read_some(reader), b""))
+    os.close(reader)
+    assert received == event * (100 - lines.failed)
+    assert 0 < lines.failed < 100
+
+
+def read_some(reader: int) -> bytes:
+    try:
+        return os.read(reader, 65536)
+    except BlockingIOError:
+        return b""
+
+
+@pytest.fixture
+def full_at_25_bytes() -> Iterator[None]:
+    """Files that take no more, as on a disk that is full: the write that comes there is cut."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (25, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.usefixtures("full_at_25_bytes")
+@pytest.mark.parametrize(
+    ("line", "lost"),
+    [(b"12345678\n", 8), (b"1234\n", 5), (b"123456789012\n", 8), (b"1234\n678\n", 8)],
+    ids=["cut", "between lines", "before the newline", "within an event"],
+)
+def test_lines_that_a_cut_write_has_written_do_not_count(
+    tmp_path: Path, line: bytes, lost: int
+) -> None:
+    lines = writer(tmp_path / "log")
+    lines.write_all([line] * 10)
+    lines.close(10)
+    assert (tmp_path / "log").stat().st_size == 25
+    assert lines.failed == lost
+
+
+def test_what_comes_after_a_failure_between_lines_begins_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    lines = writer(file)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5, before[1]))
+    try:
+        lines.write_all([b"1234\n"] * 2)
+        wait_until(lambda: lines.failed == 1, 10, "the failure")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    lines.write(b"next\n")
+    lines.close(10)
+    assert file.read_bytes() == b"1234\nnext\n"
+
+
+@pytest.mark.usefixtures("full_at_25_bytes")
+def test_a_new_file_does_not_begin_with_the_end_of_a_torn_line(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    lines = writer(file)
+    lines.write(b"x" * 30 + b"\n")
+    wait_until(lambda: lines.failed == 1, 10, "the failure")
+    file.rename(tmp_path / "log.1")
+    lines.write(b"whole\n")
+    lines.close(10)
+    assert file.read_bytes() == b"whole\n"
+
+
+def test_a_line_after_the_end_counts_as_failed(tmp_path: Path) -> None:
+    lines = writer(tmp_path / "log")
+    lines.close(10)
+    lines.write(b"late\n")
+    assert lines.failed == 1
+
+
+def test_closing_again_counts_and_closes_nothing_again(full_pipe: Path) -> None:
+    lines = writer(full_pipe)
+    lines.write_all([b"x" * 1000 + b"\n"] * 200)
+    lines.close(0)
+    failed = lines.failed
+    other = os.open(os.devnull, os.O_RDONLY)  # has the number of the descriptor that was closed
+    lines.close(0)
+    assert lines.failed == failed
+    os.close(other)
+
+
+def test_what_a_full_pipe_costs_is_what_its_reader_does_not_get(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    lines = writer(path, capacity=150)
+    for _ in range(300):
+        lines.write(b"x" * 999 + b"\n")
+    lines.close(0)
+    received = b"".join(iter(lambda: read_some(reader), b""))
+    os.close(reader)
+    assert received.count(b"\n") + lines.full + lines.failed == 300
+
+
+def test_a_write_that_does_not_return_is_counted_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Standard output is not made non-blocking, as it is others' as well."""
+    reader, end = os.pipe()
+    monkeypatch.setitem(STANDARD, "stdout", end)
+    lines = writer("stdout")
+    lines.write_all([b"x" * 999 + b"\n"] * 100)
+    lines.close(0)
+    failed = lines.failed
+    assert failed > 0
+    os.close(reader)  # the write fails now
+    thread = next(one for one in threading.enumerate() if one.name == "lines to stdout")
+    thread.join(10)
+    os.close(end)
+    assert lines.failed == failed
+
+
+def test_a_full_pipe_with_a_descriptor_beyond_those_of_select(tmp_path: Path) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+    others = [os.open(os.devnull, os.O_RDONLY) for _ in range(1024)]
+    lines = writer(path)
+    for one in others:
+        os.close(one)
+    lines.write_all([b"x" * 999 + b"\n"] * 8)
+    wait_until(lambda: "4 wait" in repr(lines), 10, "a pipe that is full")
+    received = bytearray()
+    wait_until(lambda: len(received.__iadd__(read_some(reader))) == 8000, 10, "the lines")
+    lines.close(10)
+    os.close(reader)
+    assert lines.failed == 0
 
 
 def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
