@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import re
+import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -439,6 +440,49 @@ def test_the_combined_format() -> None:
         "seconds": "0.000000",
         "reason": "-",
     }
+
+
+def kept(lines: JsonLines | TextLines) -> int:
+    """Return how many bytes are kept of exchanges that have been logged."""
+    memos = [one for one in vars(lines).values() if isinstance(one, dict)]
+    return sum(sys.getsizeof(each) for memo in memos for item in memo.items() for each in item)
+
+
+@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+@pytest.mark.parametrize("settings", [{}, {"redact_headers": ["User-Agent"]}])
+@pytest.mark.parametrize("where", ["agent", "path", "user"])
+def test_what_is_long_is_not_remembered(lines: Any, settings: Any, where: str) -> None:
+    long = "x" * 5000
+    exchange = ended(
+        make_exchange(
+            target=f"/{long}" if where == "path" else "/",
+            headers={"User-Agent": long} if where == "agent" else {},
+            values={PRINCIPAL: Principal(long, "jwt")} if where == "user" else {},
+        )
+    )
+    one = lines(AccessLogConfig(**settings), FakeClock())
+    one.lines([exchange])
+    assert kept(one) < 2000
+
+
+@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+def test_what_is_remembered_is_bounded(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gatewayd_filters.access_log.lines._REMEMBERED", 10)
+    one = lines(AccessLogConfig(), FakeClock())
+    for number in range(100):
+        agent = {"User-Agent": str(number)}
+        one.lines([ended(make_exchange(target=f"/{number}", headers=agent))])
+    assert all(len(memo) <= 10 for memo in vars(one).values() if isinstance(memo, dict))
+
+
+@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+def test_a_line_is_the_same_when_its_parts_are_remembered(lines: Any) -> None:
+    principal = Principal('a d"a', "jwt")
+    values = {PRINCIPAL: principal}
+    exchange = ended(make_exchange(target="/\u00e9", headers={"User-Agent": 'a"b'}, values=values))
+    one = lines(AccessLogConfig(), FakeClock())
+    first, second = one.lines([exchange, exchange])
+    assert first == second
 
 
 async def test_text_names_route_and_refusal(tmp_path: Path) -> None:

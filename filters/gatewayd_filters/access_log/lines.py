@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import orjson
 
@@ -17,30 +17,30 @@ from gatewayd_filters.access_log.config import SECRET_FIELDS, SECRET_PARAMETERS
 from gatewayd_filters.access_log.redaction import LONGEST, REDACTED, Redaction, shortened
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
     from gatewayd import (
         Body,
         Exchange,
         Headers,
         Instance,
-        Peer,
-        Principal,
         Route,
         Service,
     )
     from gatewayd_filters.access_log.config import AccessLogConfig
 
+_Key = TypeVar("_Key")
+
 CLIENT_LEFT = 499
 """What stands for the status where the client has left before there was one, as in nginx."""
 
 _VERSIONS = {(1, 1): "1.1", (1, 0): "1.0"}
-_REMEMBERED = 16_384  # as many as there may be routes; 10 MB at worst
+_REMEMBERED = 16_384  # of each part; as many as there may be routes. Paths: 2 MB, 19 MB at worst
+_LONGEST_REMEMBERED = 512  # characters of a part
 # What stands for itself in a string of JSON, and is not too long.
 _PLAIN = re.compile(rf"[ !#-\[\]-~]{{0,{LONGEST}}}").fullmatch
 _QUOTED = '"%s"'
 _ATTEMPTS = ',"gatewayd.attempts":%d,"gatewayd.upstream.duration":%.6f'
-_TRACE = ',"trace_id":"%s","span_id":"%s"'
 # What would end the line, or the quoted string in it.
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f"\\]|[^\x00-\xff]')
 
@@ -60,6 +60,8 @@ class Shown:
         self._secret = frozenset(
             name.lower().encode() for name in (*SECRET_FIELDS, *config.redact_headers)
         )
+        # What is not shown is not kept either, and may be longer than what stands for it.
+        self.longest_agent = 0 if b"user-agent" in self._secret else _LONGEST_REMEMBERED
 
     def field(self, key: bytes, value: bytes | None) -> str | None:
         """Return the value of a field as it is shown; ``key`` is its name in lower case."""
@@ -71,11 +73,35 @@ class Shown:
         return self._url(text) if key == b"referer" else text
 
 
+class _Memo(dict[_Key, str]):
+    """Texts that have been encoded, by what they tell of.
+
+    Args:
+        encode: Makes the text of a key, which is about as long.
+        longest: Characters of a text that is remembered: clients choose how long most of them are.
+
+    """
+
+    def __init__(self, encode: Callable[[_Key], str], longest: int = _LONGEST_REMEMBERED) -> None:
+        self._encode = encode
+        self._longest = longest
+
+    def __missing__(self, key: _Key) -> str:
+        text = self._encode(key)
+        if len(text) <= self._longest:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[key] = text
+        return text
+
+
 class JsonLines:
     """Writes lines as JSON.
 
-    Most of a line is the same for all requests of one client to one route, so that part is encoded
-    once and kept; what differs is written around it. (Encoding a whole line takes 3 us more.)
+    Most of a line has been in lines before: caller, route, instance, path. Each of these parts is
+    encoded once and kept by itself, so that there are few of each and all are found again. (With
+    one key for all of them, a line takes 7.9 us instead of 3.8 where a thousand clients use a
+    hundred routes, and 4.0 instead of 3.0 where 64 use ten.)
 
     Args:
         config: The filter's settings.
@@ -90,8 +116,14 @@ class JsonLines:
         self._redact = shown.query
         self._request = _fields("http.request.header", config.request_headers)
         self._response = _fields("http.response.header", config.response_headers)
-        self._same: dict[tuple[object, ...], str] = {}
-        self._paths: dict[str, str] = {}
+        self._callers = _Memo(_caller)
+        self._agents = _Memo(self._agent, longest=shown.longest_agent)
+        # The objects themselves, which outlive the exchange and are compared by identity.
+        self._routes = _Memo(_route)
+        self._services = _Memo(_service)
+        self._instances = _Memo(_instance)
+        self._users = _Memo(_user)
+        self._paths = _Memo(_quoted)
 
     def lines(self, exchanges: Iterable[Exchange]) -> list[bytes]:
         """Return the lines of exchanges that have ended."""
@@ -99,20 +131,29 @@ class JsonLines:
         return [self._line(exchange, offset) for exchange in exchanges]
 
     def _line(self, exchange: Exchange, offset: float) -> bytes:
-        request, response = exchange.request, exchange.response
-        path, request_id, ended_at = request.path, exchange.id, exchange.ended_at
-        attempts, trace = exchange.attempts, exchange.get(TRACE)
+        request, response, get = exchange.request, exchange.response, exchange.get
+        peer, request_id, ended_at = request.peer, exchange.id, exchange.ended_at
+        attempts, trace, user = exchange.attempts, get(TRACE), get(PRINCIPAL)
+        agent = request.headers.value(b"user-agent")
+        caller = request.method, peer.scheme, request.host, request.version, peer.address
+        traced = ""
+        if trace is not None:  # 0.2 us less than with "%"
+            traced = f',"trace_id":"{trace.trace_id}","span_id":"{trace.span_id}"'
         # One formatted string for what nearly all lines have; putting it together takes longer.
         return (
-            f'{{"timestamp":"{self._timestamps.of(offset + ended_at)}",{self._same_part(exchange)}'
-            f'"url.path":{self._paths.get(path) or self._quote_path(path)}'
+            f'{{"timestamp":"{self._timestamps.of(offset + ended_at)}"{self._callers[caller]}'
+            f"{'' if agent is None else self._agents[agent]}"
+            f"{self._routes[get(ROUTE)]}{self._services[get(SERVICE)]}"
+            f"{self._instances[get(INSTANCE)] if attempts else ''}"
+            f"{'' if user is None else self._users[user.id]}"
+            f',"url.path":{self._paths[request.path]}'
             f',"http.response.status_code":{CLIENT_LEFT if response is None else response.status}'
             f',"http.response.body.size":{exchange.sent}'
             f',"http.server.request.duration":{ended_at - exchange.received_at:.6f}'
             f',"gatewayd.request.id":'
             f"{_quoted(request_id) if not request_id.isalnum() else _QUOTED % request_id}"
             f"{_ATTEMPTS % (attempts, exchange.upstream_seconds) if attempts else ''}"
-            f"{'' if trace is None else _TRACE % (trace.trace_id, trace.span_id)}"
+            f"{traced}"
             f"{self._rest(exchange)}}}\n"
         ).encode()
 
@@ -133,63 +174,9 @@ class JsonLines:
             text += self._named(self._response, response.headers)
         return text
 
-    def _quote_path(self, path: str) -> str:
-        """Return a path as a string of JSON, and remember it."""
-        if len(self._paths) >= _REMEMBERED:
-            self._paths.clear()
-        quoted = self._paths[path] = _quoted(path)
-        return quoted
-
-    def _same_part(self, exchange: Exchange) -> str:
-        # The objects themselves, which outlive the exchange and are compared by identity.
-        request, get = exchange.request, exchange.get
-        key = (
-            request.method,
-            request.host,
-            request.version,
-            request.peer,
-            request.headers.value(b"user-agent"),
-            get(ROUTE),
-            get(SERVICE),
-            get(INSTANCE) if exchange.attempts else None,
-            get(PRINCIPAL),
-        )
-        known = self._same.get(key)
-        if known is None:
-            if len(self._same) >= _REMEMBERED:
-                self._same.clear()
-            known = self._same[key] = self._encode_same(*key)
-        return known
-
-    def _encode_same(
-        self,
-        method: str,
-        host: str,
-        version: tuple[int, int],
-        peer: Peer,
-        agent: bytes | None,
-        route: Route | None,
-        service: Service | None,
-        instance: Instance | None,
-        principal: Principal | None,
-    ) -> str:
-        """Return the members that many requests have in common, each with a comma behind it."""
-        members: dict[str, str | None] = {
-            "http.request.method": method,
-            "url.scheme": peer.scheme,
-            "server.address": host,
-            "network.protocol.version": _VERSIONS[version],
-            "client.address": peer.address,
-            "user_agent.original": self._shown.field(b"user-agent", agent),
-            "http.route": None if route is None else route.config.path,
-            "gatewayd.route": None if route is None else route.name,
-            "gatewayd.service": None if service is None else service.name,
-            "gatewayd.instance": None if instance is None else instance.url,
-            "enduser.id": None if principal is None else principal.id,
-        }
-        return "".join(
-            f'"{name}":{_quoted(value)},' for name, value in members.items() if value is not None
-        )
+    def _agent(self, agent: bytes) -> str:
+        value = self._shown.field(b"user-agent", agent)
+        return "" if value is None else f',"user_agent.original":{_quoted(value)}'
 
     def _named(self, wanted: list[tuple[bytes, str]], headers: Headers) -> str:
         text = ""
@@ -198,6 +185,33 @@ class JsonLines:
             if value is not None:
                 text += f',"{name}":{_quoted(value)}'
         return text
+
+
+def _caller(key: tuple[str, str, str, tuple[int, int], str]) -> str:
+    method, scheme, host, version, address = key
+    return (
+        f',"http.request.method":{_quoted(method)},"url.scheme":{_quoted(scheme)}'
+        f',"server.address":{_quoted(host)},"network.protocol.version":"{_VERSIONS[version]}"'
+        f',"client.address":{_quoted(address)}'
+    )
+
+
+def _route(route: Route | None) -> str:
+    if route is None:
+        return ""
+    return f',"http.route":{_quoted(route.config.path)},"gatewayd.route":{_quoted(route.name)}'
+
+
+def _service(service: Service | None) -> str:
+    return "" if service is None else f',"gatewayd.service":{_quoted(service.name)}'
+
+
+def _instance(instance: Instance | None) -> str:
+    return "" if instance is None else f',"gatewayd.instance":{_quoted(instance.url)}'
+
+
+def _user(user: str) -> str:
+    return f',"enduser.id":{_quoted(user)}'
 
 
 def _quoted(text: str) -> str:
@@ -232,6 +246,10 @@ class TextLines:
         self._clock = clock
         self._shown = shown = Shown(config)
         self._redact = shown.query
+        # Without them a line takes 4.2 us instead of 2.4.
+        self._agents = _Memo(self._agent, longest=shown.longest_agent)
+        self._paths = _Memo(_safe)
+        self._words = _Memo(_word)
         self._second = 0
         self._time = ""
 
@@ -242,25 +260,29 @@ class TextLines:
     def _line(self, exchange: Exchange) -> bytes:
         request, response = exchange.request, exchange.response
         principal, route = exchange.get(PRINCIPAL), exchange.get(ROUTE)
-        path = request.path
-        if request.query is not None:
-            path = f"{path}?{self._redact(request.query)}"
-        version = _VERSIONS[request.version]
+        if request.query is None:
+            path = self._paths[request.path]
+        else:
+            path = _safe(f"{request.path}?{self._redact(request.query)}")
         index = request.headers.index
+        agent, referer = index.get(b"user-agent"), index.get(b"referer")
         status = CLIENT_LEFT if response is None else response.status
         seconds = exchange.ended_at - exchange.received_at
         return (
-            f"{request.peer.address} - {_word(None if principal is None else principal.id)}"
-            f' [{self._now()}] "{_safe(request.method)} {_safe(path)} HTTP/{version}"'
-            f' {status} {exchange.sent} "{self._field(b"referer", index)}"'
-            f' "{self._field(b"user-agent", index)}" {exchange.id}'
-            f" {_word(None if route is None else route.name)} {seconds:.6f}"
+            f"{request.peer.address} - {'-' if principal is None else self._words[principal.id]}"
+            f' [{self._now()}] "{_safe(request.method)} {path} HTTP/{_VERSIONS[request.version]}"'
+            f' {status} {exchange.sent} "{self._field(b"referer", referer)}"'
+            f' "{"-" if agent is None else self._agents[agent]}" {exchange.id}'
+            f" {'-' if route is None else self._words[route.name]} {seconds:.6f}"
             f" {_word(_reason(exchange))}\n"
         ).encode("ascii", "backslashreplace")
 
-    def _field(self, key: bytes, index: Mapping[bytes, bytes]) -> str:
-        value = self._shown.field(key, index.get(key))
-        return "-" if value is None else _safe(value)
+    def _agent(self, agent: bytes) -> str:
+        return self._field(b"user-agent", agent)
+
+    def _field(self, key: bytes, value: bytes | None) -> str:
+        text = self._shown.field(key, value)
+        return "-" if text is None else _safe(text)
 
     def _now(self) -> str:
         second = int(time.time())
