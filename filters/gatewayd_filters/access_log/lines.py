@@ -264,8 +264,8 @@ class TextLines:
             path = self._paths[request.path]
         else:
             path = _safe(f"{request.path}?{self._redact(request.query)}")
-        index = request.headers.index
-        agent, referer = index.get(b"user-agent"), index.get(b"referer")
+        headers = request.headers
+        agent, referer = headers.value(b"user-agent"), headers.value(b"referer")
         status = CLIENT_LEFT if response is None else response.status
         seconds = exchange.ended_at - exchange.received_at
         return (
