@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import math
 import os
-import resource
 import threading
 from typing import TYPE_CHECKING
 
@@ -183,16 +184,31 @@ def read_some(reader: int) -> bytes:
         return b""
 
 
+class Disk:
+    """A disk that gets full: the write that comes there is cut, and later ones fail.
+
+    Not a limit on the size of files (``RLIMIT_FSIZE``): the log of the tests themselves may be one.
+    """
+
+    def __init__(self, room: float) -> None:
+        self.room = room  # in each file, in bytes
+        self._write = os.write
+
+    def write(self, descriptor: int, data: memoryview) -> int:
+        left = self.room - os.fstat(descriptor).st_size
+        if left <= 0:
+            raise OSError(errno.ENOSPC, "no space")
+        return self._write(descriptor, data[: int(min(left, len(data)))])
+
+
 @pytest.fixture
-def full_at_25_bytes() -> Iterator[None]:
-    """Files that take no more, as on a disk that is full: the write that comes there is cut."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (25, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
+    full = Disk(25)
+    monkeypatch.setattr("gatewayd.telemetry.lines.os.write", full.write)
+    return full
 
 
-@pytest.mark.usefixtures("full_at_25_bytes")
+@pytest.mark.usefixtures("disk")
 @pytest.mark.parametrize(
     ("line", "lost"),
     [(b"12345678\n", 8), (b"1234\n", 5), (b"123456789012\n", 8), (b"1234\n678\n", 8)],
@@ -208,22 +224,21 @@ def test_lines_that_a_cut_write_has_written_do_not_count(
     assert lines.failed == lost
 
 
-def test_what_comes_after_a_failure_between_lines_begins_at_once(tmp_path: Path) -> None:
+def test_what_comes_after_a_failure_between_lines_begins_at_once(
+    tmp_path: Path, disk: Disk
+) -> None:
     file = tmp_path / "log"
     lines = writer(file)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (5, before[1]))
-    try:
-        lines.write_all([b"1234\n"] * 2)
-        wait_until(lambda: lines.failed == 1, 10, "the failure")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    disk.room = 5
+    lines.write_all([b"1234\n"] * 2)
+    wait_until(lambda: lines.failed == 1, 10, "the failure")
+    disk.room = math.inf
     lines.write(b"next\n")
     lines.close(10)
     assert file.read_bytes() == b"1234\nnext\n"
 
 
-@pytest.mark.usefixtures("full_at_25_bytes")
+@pytest.mark.usefixtures("disk")
 def test_a_new_file_does_not_begin_with_the_end_of_a_torn_line(tmp_path: Path) -> None:
     file = tmp_path / "log"
     lines = writer(file)
