@@ -8,7 +8,7 @@ listener's ``/metrics``.
 from __future__ import annotations
 
 from bisect import bisect_left
-from random import randint
+from random import randint, random
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
@@ -36,6 +36,9 @@ CLIENT_LEFT = 499
 """What stands for the status where the client has left before there was one, as in nginx."""
 
 _REMEMBERED = 16_384
+# Shares up to this one are counted off as exchanges are reported, many at once; to ask for each
+# exchange takes 0.3 us more.
+_RARE = 0.01
 _Bound = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 
 
@@ -125,48 +128,49 @@ class MetricsFilter(Filter[MetricsConfig]):
         )
         self._filters = _FilterTimes(gateway)
         self._known: dict[tuple[Route | None, Service | None, str, int], _Cells] = {}
+        self._distance = 0  # exchanges from one that is measured to the next; 0 for none
+        self._left = 0
         ratio = config.filter_sample_ratio
-        self._distance = round(1 / ratio) if ratio else 0
-        self._left = 1 if ratio else 0  # exchanges until one is measured; 0 for none
-        if ratio >= 1:
-            gateway.observe(lambda _: Observation())
+        if ratio > _RARE:
+            gateway.observe(lambda _: Observation() if random() < ratio else None)  # noqa: S311
+        elif ratio:
+            self._distance = round(1 / ratio)
 
     def report(self, exchanges: Sequence[Exchange]) -> None:
         """See :meth:`gatewayd.Filter.report`."""
+        known = self._known.get
+        # One loop, with what Histogram.observe does written out twice: 0.2 us less.
         for exchange in exchanges:
-            self._count(exchange)
-
-    def _count(self, exchange: Exchange) -> None:
-        response = exchange.response
-        status = CLIENT_LEFT if response is None else response.status
-        key = exchange.get(ROUTE), exchange.get(SERVICE), exchange.request.method, status
-        cells = self._known.get(key) or self._find(*key)
-        cells.requests.value += 1
-        seconds = exchange.ended_at - exchange.received_at
-        histogram = cells.seconds  # Histogram.observe, inlined: 0.2 us
-        histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
-        histogram.sum += seconds
-        cells.sent.value += exchange.sent
-        attempts = exchange.attempts
-        if attempts:
-            cells.attempts.value += attempts
-            cells.upstream.observe(exchange.upstream_seconds)
-            if attempts > 1:
-                cells.retries.value += attempts - 1
-        if exchange.refusal is not None:
-            route = exchange.get(ROUTE)
-            name = "" if route is None else route.name
-            self._refusals.labels(exchange.refusal.code, name).value += 1
-        if OBSERVATION in exchange:
-            self._filters.add(exchange)
-        if self._left:
-            self._left -= 1
-            if not self._left:
+            get, response, attempts = exchange.get, exchange.response, exchange.attempts
+            status = CLIENT_LEFT if response is None else response.status
+            key = get(ROUTE), get(SERVICE), exchange.request.method, status
+            cells = known(key) or self._find(*key)
+            cells.requests.value += 1
+            seconds, histogram = exchange.ended_at - exchange.received_at, cells.seconds
+            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
+            histogram.sum += seconds
+            cells.sent.value += exchange.sent
+            if attempts:
+                cells.attempts.value += attempts
+                seconds, histogram = exchange.upstream_seconds, cells.upstream
+                histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
+                histogram.sum += seconds
+                if attempts > 1:
+                    cells.retries.value += attempts - 1
+            if exchange.refusal is not None:
+                route = get(ROUTE)
+                name = "" if route is None else route.name
+                self._refusals.labels(exchange.refusal.code, name).value += 1
+            if OBSERVATION in exchange:
+                self._filters.add(exchange)
+        if self._distance:
+            self._left -= len(exchanges)
+            if self._left < 0:
                 self._measure_next()
 
     def _measure_next(self) -> None:
-        """Measure one of the next exchanges; at no fixed distance, as traffic may have a rhythm."""
-        self._left = randint(1, 2 * self._distance - 1)  # noqa: S311  # no secret
+        """Measure the next exchange; at no fixed distance, as traffic may have a rhythm."""
+        self._left += randint(1, 2 * self._distance - 1)  # noqa: S311  # no secret
         self.gateway.observe_next(Observation())
 
     def _find(

@@ -85,7 +85,7 @@ class _LinesHandler(logging.Handler):
         try:
             self.lines.write(self.format(record).encode("utf-8", "backslashreplace") + b"\n")
         except Exception:  # arguments that do not fit the text, or cannot be shown
-            self.lines.failed += 1
+            self.lines.lose(1)
 
     def close(self) -> None:
         self.lines.close(_FLUSH_SECONDS)

@@ -12,20 +12,20 @@ import select
 import stat
 import threading
 import time
-from array import array
 from bisect import bisect_right
 from contextlib import suppress
 from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
 STANDARD: Final = {"stdout": 1, "stderr": 2}
 """Destinations that are no files."""
 
 # Writes to a pipe of at most so many bytes are not mixed with those of other processes (pipe(7)).
 _PIPE_BYTES = 4096
+_NEWLINE = ord("\n")
 _STUCK_SECONDS = 0.5  # for a destination that takes nothing, beyond the time at the end
 
 
@@ -42,7 +42,7 @@ class LineWriter:
     Attributes:
         capacity: Lines that may wait; may be changed.
         full: Lines that were dropped because too many waited.
-        failed: Lines that could not be written.
+        failed: Lines that could not be made or written.
 
     Raises:
         OSError: the file cannot be opened.
@@ -58,8 +58,8 @@ class LineWriter:
         self.capacity = capacity
         self._interval = interval
         self._lock = threading.Lock()
-        self._buffer = bytearray()
-        self._sizes = array("Q")  # of the lines in the buffer; newlines do not tell them apart
+        # Lines that wait, many in one piece, and how many they are.
+        self._pieces: list[tuple[bytes, int]] = []
         self._waiting = 0  # lines that were taken and are not written
         self._awake = False
         self._wake = threading.Event()
@@ -71,30 +71,41 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: bytes) -> None:
-        """Have a line written, its newline included; never blocks."""
-        self.write_all((line,))
-
-    def write_all(self, lines: Sequence[bytes]) -> None:
-        """Have lines written, each with its newline; never blocks.
+        """Have a line written, its newline included; never blocks.
 
         What has newlines within it, such as an event with a stack, is one line here: it is dropped
         as a whole and counted once.
         """
+        self.write_all(line, 1)
+
+    def write_all(self, lines: bytes, count: int) -> None:
+        """Have lines written that end with a newline and have none within; never blocks.
+
+        Args:
+            lines: The lines, in one piece. That costs less than to have them one by one.
+            count: How many there are. Of a single one, newlines within are its own.
+
+        """
         with self._lock:
             if self._closed:
-                self.failed += len(lines)
+                self.failed += count
                 return
-            room = self.capacity - self._waiting
-            if room < len(lines):
-                self.full += len(lines) - max(room, 0)
-                lines = lines[: max(room, 0)]
-            # One buffer, and not the lines: what was written need not be kept in so many pieces.
-            self._buffer += b"".join(lines)
-            self._sizes.extend(map(len, lines))
-            self._waiting += len(lines)
-        if not self._awake and lines:
+            room = max(self.capacity - self._waiting, 0)
+            if room < count:
+                self.full += count - room
+                lines, count = b"".join(lines.splitlines(keepends=True)[:room]), room
+                if not count:
+                    return
+            self._pieces.append((lines, count))
+            self._waiting += count
+        if not self._awake:
             self._awake = True
             self._wake.set()
+
+    def lose(self, count: int) -> None:
+        """Count lines as failed that could not even be made."""
+        with self._lock:
+            self.failed += count
 
     def close(self, seconds: float) -> None:
         """Write what waits, for at most so many seconds; what is left then counts as failed.
@@ -112,7 +123,7 @@ class LineWriter:
             self._closed = True
             self.failed += self._waiting
             self._waiting = 0
-            self._buffer, self._sizes = bytearray(), array("Q")
+            self._pieces = []
         if self._path and not self._thread.is_alive():
             os.close(self._descriptor)
 
@@ -127,28 +138,39 @@ class LineWriter:
 
     def _write_waiting(self) -> None:
         with self._lock:
-            buffer, self._buffer = self._buffer, bytearray()
-            sizes, self._sizes = self._sizes, array("Q")
-        if buffer and self._path:
+            pieces, self._pieces = self._pieces, []
+        if not pieces:
+            return
+        if self._path:
             self._follow()
+        data = memoryview(b"".join([lines for lines, _ in pieces]))
+        if self._is_file:
+            count = sum([count for _, count in pieces])
+            written = self._write_lines(data)
+            # Where each line ends is only asked where it matters, as there are many.
+            self._settle(
+                count, count if written == len(data) else _whole(_ends(pieces), 0, written)
+            )
+            return
         start = 0
-        data, ends = memoryview(buffer), list(accumulate(sizes))
-        for chunk in self._chunks(ends):
-            lost = len(chunk) - self._write_lines(data[start : chunk[-1]], start, chunk)
-            start = chunk[-1]
-            with self._lock:
-                if self._closed:  # while we wrote, and all that waited was counted
-                    return
-                # Nobody can be told but by the count: what would be told is what cannot be written.
-                self.failed += lost
-                self._waiting -= len(chunk)
+        for ends in self._chunks(_ends(pieces)):
+            written = self._write_lines(data[start : ends[-1]])
+            if not self._settle(len(ends), _whole(ends, start, written)):
+                return
+            start = ends[-1]
+
+    def _settle(self, count: int, whole: int) -> bool:
+        """Count lines that do not wait any more, and return whether to go on."""
+        with self._lock:
+            if self._closed:  # while we wrote, and all that waited was counted
+                return False
+            # Nobody can be told but by the count: what would be told is what cannot be written.
+            self.failed += count - whole
+            self._waiting -= count
+            return True
 
     def _chunks(self, ends: list[int]) -> Iterator[list[int]]:
-        """Return where the lines end, of those at a time that are written at once."""
-        if self._is_file:
-            if ends:
-                yield ends
-            return
+        """Return where the lines end, of those at a time that are written to a pipe at once."""
         first = start = 0
         while first < len(ends):
             # At the end of a line, be it one that is too long for a pipe.
@@ -156,17 +178,13 @@ class LineWriter:
             yield ends[first:last]
             first, start = last, ends[last - 1]
 
-    def _write_lines(self, data: memoryview, start: int, ends: list[int]) -> int:
-        """Write lines that begin and end there, and return how many of them are whole."""
+    def _write_lines(self, data: memoryview) -> int:
+        """Write lines, on a new line where the last one was torn, and return how many bytes."""
         newline = b"\n" * self._torn
-        written = start - len(newline) + self._write(newline + data if newline else data)
-        if written == ends[-1]:
-            self._torn = False
-            return len(ends)
-        if written >= start:
-            self._torn = written > start and written not in ends
-        # One that lacks its newline only is whole: the next line that is written brings it.
-        return bisect_right(ends, written + 1) if written > start else 0
+        written = self._write(newline + data if newline else data) - len(newline)
+        if written >= 0:
+            self._torn = 0 < written < len(data) and data[written - 1] != _NEWLINE
+        return max(written, 0)
 
     def _write(self, data: bytes | memoryview) -> int:
         """Write as much as can be written, and return how many bytes that was."""
@@ -214,6 +232,20 @@ class LineWriter:
         return f"<lines to {self._path or self._descriptor}: {self._waiting} wait>"
 
 
+def _ends(pieces: list[tuple[bytes, int]]) -> list[int]:
+    """Return where the lines of some pieces end, one behind the other."""
+    sizes: list[int] = []
+    for lines, count in pieces:
+        sizes.extend((len(lines),) if count == 1 else map(len, lines.splitlines(keepends=True)))
+    return list(accumulate(sizes))
+
+
+def _whole(ends: list[int], start: int, written: int) -> int:
+    """Return how many lines are whole where so many bytes from a start on are written."""
+    # One that lacks its newline only is whole: the next line that is written brings it.
+    return bisect_right(ends, start + written + 1) if written else 0
+
+
 def _open(path: str) -> int:
     # Not for others to read: lines tell who has called what. A named pipe must not wait for its
     # reader, and a device must not become our terminal.
@@ -225,16 +257,18 @@ class Timestamps:
     """Writes the time of now in RFC 3339, with milliseconds, in UTC."""
 
     def __init__(self) -> None:
-        self._second = self._moment = -1
+        self._second = -1
+        self._from = self._until = 0.0  # times of which the text tells
         self._until_second = self._text = ""
 
     def of(self, now: float) -> str:
         """Return the text of a time of the Unix clock; that of a millisecond is written once."""
-        moment = int(now * 1000)
-        if moment != self._moment:
+        if not self._from <= now < self._until:
+            moment = int(now * 1000)
             second, milliseconds = divmod(moment, 1000)
             if second != self._second:
                 self._until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
                 self._second = second
-            self._moment, self._text = moment, f"{self._until_second}.{milliseconds:03d}Z"
+            self._from, self._until = moment / 1000, (moment + 1) / 1000
+            self._text = f"{self._until_second}.{milliseconds:03d}Z"
         return self._text

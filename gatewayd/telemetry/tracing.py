@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import nullcontext
-from random import getrandbits
 from typing import TYPE_CHECKING
 
 from gatewayd.exchange import Key
 from gatewayd.telemetry.trace_context import TraceContext
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from gatewayd.exchange import Exchange
@@ -48,39 +49,38 @@ class Trace(TraceContext):
         return nullcontext(Attempt(self.traceparent))
 
 
-class NewTrace(Trace):
-    """A trace that begins here and that nobody records, as most do.
+def _trace_ids() -> Iterator[str]:
+    """Draw trace ids, many at once, which takes a third of the time for each.
 
-    It is the field line that the upstream gets, made in one step; ids are cut out of it where
-    somebody asks for them. (With a :class:`Trace`, and the line added to the request's fields, it
-    took 2 us more.)
+    All zeros are forbidden, and not to be expected of so many random bits.
     """
+    while True:
+        digits = os.urandom(16 * _DRAWN).hex()
+        for start in range(0, len(digits), 32):
+            yield digits[start : start + 32]
 
-    __slots__ = ("added",)
+
+_DRAWN = 64
+_next_trace_id = _trace_ids().__next__
+
+
+class NewTrace(Trace):
+    """A trace that begins here and that nobody records, as most do."""
+
+    __slots__ = ()
 
     sampled = False
     state = b""
 
     def __init__(self) -> None:
-        # All zeros are forbidden, and not to be expected of so many bits.
-        self.added = b"traceparent: 00-%032x-%016x-00\r\n" % (
-            getrandbits(128) or 1, getrandbits(64) or 1,
-        )  # fmt: skip
+        self.trace_id = digits = _next_trace_id()
+        # Unique within its trace, which has no other span of ours; another draw takes 0.2 us more.
+        self.span_id = digits[16:]
 
     @property
-    def trace_id(self) -> str:  # type: ignore[override]
-        """See :class:`TraceContext`."""
-        return self.added[16:48].decode()
-
-    @property
-    def span_id(self) -> str:  # type: ignore[override]
-        """See :class:`TraceContext`."""
-        return self.added[49:65].decode()
-
-    @property
-    def traceparent(self) -> bytes:
-        """See :class:`TraceContext`."""
-        return self.added[13:-2]
+    def added(self) -> bytes:  # type: ignore[override]
+        """See :class:`Trace`."""
+        return f"traceparent: 00-{self.trace_id}-{self.span_id}-00\r\n".encode()
 
 
 TRACE: Key[Trace] = Key("trace")

@@ -59,13 +59,14 @@ def make_gateway(
 
     """
     configs = [RouteConfig.model_validate(route) for route in routes]
+    clock = FakeClock() if clock is None else clock
     return Gateway(
-        clock=FakeClock() if clock is None else clock,
+        clock=clock,
         routes=RouteTable([Route(config, index) for index, config in enumerate(configs)]),
         services=services or {},
         plugins=Plugins() if plugins is None else plugins,
         kept=KeptState(shared=shared),
-        readiness=Readiness() if clock is None else Readiness(clock),
+        readiness=Readiness(clock),
         audit=audit,
         store=store,
         redis=redis,

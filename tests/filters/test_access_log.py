@@ -27,8 +27,9 @@ from gatewayd import (
 )
 from gatewayd.testing import FakeClock, Recorder, in_memory, make_exchange, make_gateway, running
 from gatewayd_filters.access_log import AccessLog, AccessLogConfig
-from gatewayd_filters.access_log.lines import JsonLines, TextLines
+from gatewayd_filters.access_log.json_lines import JsonLines
 from gatewayd_filters.access_log.redaction import LONGEST, Redaction
+from gatewayd_filters.access_log.text_lines import TextLines
 from tests.support.in_process import serving
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def as_json(
     exchange: Exchange, error: BaseException | None = None, **settings: Any
 ) -> dict[str, Any]:
     line: dict[str, Any] = json.loads(
-        JsonLines(AccessLogConfig(**settings), FakeClock()).lines([failing(exchange, error)])[0]
+        JsonLines(AccessLogConfig(**settings), FakeClock()).lines([failing(exchange, error)])
     )
     return line
 
@@ -100,7 +101,7 @@ def as_json(
 def as_text(
     exchange: Exchange, error: BaseException | None = None, **settings: Any
 ) -> dict[str, str]:
-    line = TextLines(AccessLogConfig(**settings), FakeClock()).lines([failing(exchange, error)])[0]
+    line = TextLines(AccessLogConfig(**settings), FakeClock()).lines([failing(exchange, error)])
     found = COMBINED.fullmatch(line.decode("ascii"))
     assert found is not None, line
     return found.groupdict()
@@ -273,7 +274,7 @@ def test_fields_to_redact_can_be_named() -> None:
 def test_fields_to_redact_are_shown_nowhere(name: str, lines: Any) -> None:
     exchange = ended(make_exchange(headers={name: "s3cret"}))
     config = AccessLogConfig(redact_headers=[name], request_headers=[name])
-    assert b"s3cret" not in lines(config, FakeClock()).lines([exchange])[0]
+    assert b"s3cret" not in lines(config, FakeClock()).lines([exchange])
 
 
 REDACTED = [
@@ -398,7 +399,7 @@ def hostile_exchange(path: str, query: str, field: str, who: str) -> Exchange:
 @given(hostile, hostile, hostile, anything)
 def test_json_is_one_line_that_parses(path: str, query: str, field: str, who: str) -> None:
     lines = JsonLines(AccessLogConfig(request_headers=("X-Tenant",)), FakeClock())
-    line = lines.lines([hostile_exchange(path, query, field, who)])[0]
+    line = lines.lines([hostile_exchange(path, query, field, who)])
     assert re.fullmatch(rb"[^\x00-\x1f]+\n", line)
     parsed = json.loads(line)
     assert (parsed["url.path"], parsed["http.request.header.x-tenant"]) == (path, field)
@@ -410,7 +411,7 @@ def test_text_is_one_line_of_ascii_in_the_combined_format(
     path: str, query: str, field: str, who: str
 ) -> None:
     lines = TextLines(AccessLogConfig(format="text"), FakeClock())
-    line = lines.lines([hostile_exchange(path, query, field, who)])[0]
+    line = lines.lines([hostile_exchange(path, query, field, who)])
     assert re.fullmatch(rb"[\x20-\x7e]+\n", line)
     assert COMBINED.fullmatch(line.decode()) is not None
 
@@ -418,7 +419,7 @@ def test_text_is_one_line_of_ascii_in_the_combined_format(
 @pytest.mark.parametrize("lines", [JsonLines, TextLines])
 def test_lone_surrogates_in_an_id_are_escaped(lines: Any) -> None:
     exchange = ended(make_exchange(values={PRINCIPAL: Principal("a\ud800b", "jwt")}))
-    assert b"d800b" in lines(AccessLogConfig(), FakeClock()).lines([exchange])[0]
+    assert b"d800b" in lines(AccessLogConfig(), FakeClock()).lines([exchange])
 
 
 def test_the_combined_format() -> None:
@@ -467,7 +468,7 @@ def test_what_is_long_is_not_remembered(lines: Any, settings: Any, where: str) -
 
 @pytest.mark.parametrize("lines", [JsonLines, TextLines])
 def test_what_is_remembered_is_bounded(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gatewayd_filters.access_log.lines._REMEMBERED", 10)
+    monkeypatch.setattr("gatewayd_filters.access_log.text_lines._REMEMBERED", 10)
     one = lines(AccessLogConfig(), FakeClock())
     for number in range(100):
         agent = {"User-Agent": str(number)}
@@ -481,7 +482,7 @@ def test_a_line_is_the_same_when_its_parts_are_remembered(lines: Any) -> None:
     values = {PRINCIPAL: principal}
     exchange = ended(make_exchange(target="/\u00e9", headers={"User-Agent": 'a"b'}, values=values))
     one = lines(AccessLogConfig(), FakeClock())
-    first, second = one.lines([exchange, exchange])
+    first, second = one.lines([exchange, exchange]).splitlines()
     assert first == second
 
 
@@ -583,6 +584,18 @@ async def test_lines_that_cannot_be_written_are_counted() -> None:
         access_log.report([ended(make_exchange())])
     dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))
     assert dropped.labels("failed").value == 1
+
+
+async def test_lines_that_cannot_be_made_are_counted(tmp_path: Path) -> None:
+    gateway = make_gateway()
+    broken = ended(make_exchange())
+    broken.request.version = (3, 0)  # as no server makes it
+    settings = {"path": str(tmp_path / "access.log")}
+    async with running(AccessLog, settings, gateway=gateway) as access_log:
+        with pytest.raises(KeyError):
+            access_log.report([broken, ended(make_exchange())])
+    dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))
+    assert dropped.labels("failed").value == 2
 
 
 async def test_lines_beyond_the_queue_are_counted_and_no_exchange_waits(tmp_path: Path) -> None:

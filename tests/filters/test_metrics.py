@@ -17,6 +17,7 @@ from gatewayd import (
     Gateway,
     Histogram,
     Metrics,
+    Observation,
     Reject,
     Response,
     UpstreamReset,
@@ -298,6 +299,24 @@ async def test_only_who_waits_has_time_in_which_it_waits() -> None:
     settings = "filters.metrics.filter_sample_ratio = 1"
     metrics = await counted(("GET", "/items/1"), settings=settings, upstream=upstream)
     assert list(cells(metrics, "gatewayd_filter_wait_seconds")) == [("upstream",)]
+
+
+@pytest.mark.parametrize("at_once", [1, 64])
+async def test_a_small_share_is_measured_however_many_are_reported_at_once(at_once: int) -> None:
+    gateway = make_gateway()
+    asked: list[Observation] = []
+    gateway.observe_next = asked.append
+    exchanges = [make_exchange()] * at_once
+    async with running(MetricsFilter, {"filter_sample_ratio": 0.01}, gateway=gateway) as metrics:
+        for _ in range(64_000 // at_once):
+            metrics.report(exchanges)
+    assert 500 < len(asked) < 800  # of 640 that are to be expected; the deviation is some 15
+
+
+async def test_a_large_share_is_measured() -> None:
+    settings = "filters.metrics.filter_sample_ratio = 0.5"
+    metrics = await counted(*[("GET", "/items/1")] * 400, settings=settings)
+    assert 120 < cells(metrics, "gatewayd_filter_runs")["upstream",] < 280
 
 
 async def test_no_filter_is_measured_where_nobody_asks() -> None:

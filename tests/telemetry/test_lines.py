@@ -142,9 +142,28 @@ def test_what_comes_after_a_failure_begins_a_line_of_its_own(
 
 def test_an_event_of_several_lines_that_finds_no_place_counts_once(full_pipe: Path) -> None:
     lines = writer(full_pipe, capacity=2)
-    lines.write_all([b"one\n    two\n"] * 5)
+    for _ in range(5):
+        lines.write(b"one\n    two\n")
     assert lines.full == 3
     lines.close(10)
+
+
+def test_of_lines_in_one_piece_the_first_ones_find_place(tmp_path: Path) -> None:
+    lines = writer(tmp_path / "log", capacity=2)
+    lines.write_all(b"one\ntwo\nthree\n", 3)
+    lines.close(10)
+    assert lines.full == 1
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+
+
+@pytest.mark.usefixtures("disk")
+def test_of_lines_in_one_piece_those_that_a_cut_write_has_written_do_not_count(
+    tmp_path: Path,
+) -> None:
+    lines = writer(tmp_path / "log")
+    lines.write_all(b"12345678\n" * 10, 10)
+    lines.close(10)
+    assert lines.failed == 8
 
 
 def test_an_event_of_several_lines_that_cannot_be_written_counts_once() -> None:
@@ -158,7 +177,7 @@ def test_events_of_several_lines_make_no_more_room_than_they_take() -> None:
     lines = writer("/dev/null", capacity=2)
     lines.write(b"one\n    two\n    three\n")
     wait_until(lambda: "0 wait" in repr(lines), 10, "the event")
-    lines.write_all([b"x\n"] * 5)
+    lines.write_all(b"x\n" * 5, 5)
     assert lines.full == 3
     lines.close(10)
 
@@ -169,7 +188,8 @@ def test_an_event_of_several_lines_is_written_to_a_pipe_as_a_whole(tmp_path: Pat
     reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     lines = writer(path)
     event = b"a" * 1000 + b"\n    " + b"b" * 1995 + b"\n"  # two do not fit into one write
-    lines.write_all([event] * 100)
+    for _ in range(100):
+        lines.write(event)
     lines.close(0)
     received = b"".join(iter(lambda: read_some(reader), b""))
     os.close(reader)
@@ -217,8 +237,9 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
 def test_lines_that_a_cut_write_has_written_do_not_count(
     tmp_path: Path, line: bytes, lost: int
 ) -> None:
-    lines = writer(tmp_path / "log")
-    lines.write_all([line] * 10)
+    lines = LineWriter(str(tmp_path / "log"), capacity=10, interval=60)  # one write, at the end
+    for _ in range(10):
+        lines.write(line)
     lines.close(10)
     assert (tmp_path / "log").stat().st_size == 25
     assert lines.failed == lost
@@ -230,7 +251,7 @@ def test_what_comes_after_a_failure_between_lines_begins_at_once(
     file = tmp_path / "log"
     lines = writer(file)
     disk.room = 5
-    lines.write_all([b"1234\n"] * 2)
+    lines.write_all(b"1234\n" * 2, 2)
     wait_until(lambda: lines.failed == 1, 10, "the failure")
     disk.room = math.inf
     lines.write(b"next\n")
@@ -259,7 +280,7 @@ def test_a_line_after_the_end_counts_as_failed(tmp_path: Path) -> None:
 
 def test_closing_again_counts_and_closes_nothing_again(full_pipe: Path) -> None:
     lines = writer(full_pipe)
-    lines.write_all([b"x" * 1000 + b"\n"] * 200)
+    lines.write_all((b"x" * 1000 + b"\n") * 200, 200)
     lines.close(0)
     failed = lines.failed
     other = os.open(os.devnull, os.O_RDONLY)  # has the number of the descriptor that was closed
@@ -288,7 +309,7 @@ def test_a_write_that_does_not_return_is_counted_once(
     reader, end = os.pipe()
     monkeypatch.setitem(STANDARD, "stdout", end)
     lines = writer("stdout")
-    lines.write_all([b"x" * 999 + b"\n"] * 100)
+    lines.write_all((b"x" * 999 + b"\n") * 100, 100)
     lines.close(0)
     failed = lines.failed
     assert failed > 0
@@ -308,7 +329,7 @@ def test_a_full_pipe_with_a_descriptor_beyond_those_of_select(tmp_path: Path) ->
     lines = writer(path)
     for one in others:
         os.close(one)
-    lines.write_all([b"x" * 999 + b"\n"] * 8)
+    lines.write_all((b"x" * 999 + b"\n") * 8, 8)
     wait_until(lambda: "4 wait" in repr(lines), 10, "a pipe that is full")
     received = bytearray()
     wait_until(lambda: len(received.__iadd__(read_some(reader))) == 8000, 10, "the lines")

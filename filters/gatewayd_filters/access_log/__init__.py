@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from gatewayd import ConfigError, ConfigIssue, Filter, LineWriter, status_codes
 from gatewayd_filters.access_log.config import AccessLogConfig
-from gatewayd_filters.access_log.lines import CLIENT_LEFT, JsonLines, TextLines
+from gatewayd_filters.access_log.json_lines import JsonLines
+from gatewayd_filters.access_log.shown import CLIENT_LEFT
+from gatewayd_filters.access_log.text_lines import TextLines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,9 +56,16 @@ class AccessLog(Filter[AccessLogConfig]):
 
     def report(self, exchanges: Sequence[Exchange]) -> None:
         """See :meth:`gatewayd.Filter.report`."""
-        if self._destination is not None:
-            wanted = exchanges if self._all else filter(self._is_wanted, exchanges)
-            self._destination.write_all(self._lines(wanted))
+        destination = self._destination
+        if destination is None:
+            return
+        wanted = exchanges if self._all else list(filter(self._is_wanted, exchanges))
+        try:
+            lines = self._lines(wanted)
+        except Exception:  # by what another filter has left on one of them
+            destination.lose(len(wanted))
+            raise
+        destination.write_all(lines, len(wanted))
 
     def _is_wanted(self, exchange: Exchange) -> bool:
         status = CLIENT_LEFT if exchange.response is None else exchange.response.status
@@ -72,7 +81,7 @@ class _Destination:
 
     def __init__(self, config: AccessLogConfig, metrics: Metrics) -> None:
         self._lines = LineWriter(config.path, capacity=config.queue_size, interval=config.interval)
-        self.write_all = self._lines.write_all
+        self.write_all, self.lose = self._lines.write_all, self._lines.lose
         self._close_timeout = config.close_timeout
         self._metrics = metrics
         dropped = metrics.counter(
