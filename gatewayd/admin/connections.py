@@ -29,7 +29,8 @@ the time for a TLS handshake."""
 
 SEND_SECONDS = 30.0
 """How often a connection is looked at: one that has bytes to send at two looks in a row is cut, so
-an answer has once to twice that time."""
+an answer has once to twice that time. Also the time in which a TLS connection that is closed must
+have sent its rest and have got the client's farewell."""
 
 _CLOSE_SECONDS = 1.0  # for requests that run, then for answers that are not yet taken
 _BACKLOG = 128
@@ -136,11 +137,17 @@ class BoundedSite:
         server = self._runner.server
         assert server is not None  # noqa: S101  # start() has made it
         connection = _Connection(server, loop, self._idle_seconds)
-        limit = None if self._tls is None else self._idle_seconds
+        handshake, shutdown = None, None
+        if self._tls is not None:
+            handshake, shutdown = self._idle_seconds, self._send_seconds
         # What fails here is the client's doing: no handshake, not in time, or it has gone.
         with suppress(OSError):
             transport, _ = await loop.connect_accepted_socket(
-                lambda: connection, accepted, ssl=self._tls, ssl_handshake_timeout=limit
+                lambda: connection,
+                accepted,
+                ssl=self._tls,
+                ssl_handshake_timeout=handshake,
+                ssl_shutdown_timeout=shutdown,
             )
             try:
                 await self._until_ended(connection, transport)
@@ -151,6 +158,10 @@ class BoundedSite:
     async def _until_ended(self, connection: _Connection, transport: asyncio.Transport) -> None:
         # Looked at and not timed by the writes: a closed transport waits, without end and without
         # telling anybody, for a client that does not take the rest.
+        #
+        # A TLS transport does not count what it has given to the one below it, which may be a whole
+        # answer. aiohttp takes that one for sent, and closes when the connection has been idle;
+        # from then on TLS's farewell counts, which waits behind it. So does a next answer.
         had_unsent = False
         while not (await asyncio.wait([connection.ended], timeout=self._send_seconds))[0]:
             has_unsent = transport.get_write_buffer_size() > 0

@@ -80,6 +80,7 @@ class AdminServer:
         self._tls = _tls_context(config)
         self._socket = _bind(config)
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY_BYTES)
+        app.on_response_prepare.append(_end_if_unknown)
         for one in OPERATIONS:
             app.router.add_route(one.method, one.path, self._handler(one))
         app.router.add_get("/metrics", self._metrics)
@@ -144,7 +145,10 @@ class AdminServer:
         return response
 
     def _check(self, request: web.Request) -> None:
-        """Let in who may.
+        """Let in who may, and note whether it is an operator.
+
+        Args:
+            request: The request; its head is enough.
 
         Raises:
             Reject: 401 without the token, 403 for what a web page may have sent.
@@ -157,11 +161,10 @@ class AdminServer:
         if config.path is None and config.is_local and not _names_this_host(request, config):
             self._deny(request, "by another name")
             raise Reject(403, "forbidden", "Use the address of the listener, or localhost.")
+        # Without a token in the configuration, the socket or the certificate has told enough.
+        request[_KNOWN] = config.token is None or _has_token(request, config.token)
         open_to_all = request.path in _OPEN or (request.path == "/metrics" and config.open_metrics)
-        if config.token is None or open_to_all:
-            return
-        sent = request.headers.get("Authorization", "")
-        if not hmac.compare_digest(sent.encode(), f"Bearer {config.token}".encode()):
+        if not (request[_KNOWN] or open_to_all):
             self._deny(request, "wrong token")
             raise Reject(
                 401, "unauthorized", "A token is needed.", [("WWW-Authenticate", "Bearer")]
@@ -225,6 +228,28 @@ class AdminServer:
 
 
 _OPEN = frozenset(one.path for one in OPERATIONS if one.open)
+_KNOWN = web.RequestKey("known", bool)  # whether it is an operator's
+
+
+async def _end_if_unknown(request: web.Request, response: web.StreamResponse) -> None:
+    """Make a request that is not known to be an operator's the last one on its connection.
+
+    Otherwise anybody could keep a place for good, by a request within each idle time, and a few
+    such clients all places. So it is with the open paths as well: a probe or a scraper without the
+    token connects anew for each answer, which costs it little; one that has it may send it.
+
+    Here and not in the middleware, since aiohttp refuses ``Expect`` before it gets there. Heads
+    that aiohttp cannot read do not come here; it closes their connections itself.
+    """
+    if not request.get(_KNOWN, False):
+        response.force_close()
+        response.headers["Connection"] = "close"  # aiohttp has decided on the field before
+
+
+def _has_token(request: web.Request, token: str) -> bool:
+    # The bytes as they came: aiohttp has made surrogates of those that are no UTF-8.
+    sent = request.headers.get("Authorization", "").encode("utf-8", "surrogateescape")
+    return hmac.compare_digest(sent, f"Bearer {token}".encode())
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

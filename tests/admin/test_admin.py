@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -337,6 +338,70 @@ def test_with_the_token_all_is(guarded: Node) -> None:
 @pytest.mark.parametrize("path", ["/health", "/ready"])
 def test_probes_need_no_token(guarded: Node, path: str) -> None:
     assert guarded.ask("GET", path).status == 200
+
+
+BEARER = f"Authorization: Bearer {TOKEN}"
+
+
+def answers_to_two(node: Node, method: str, path: str, *fields: str) -> list[int]:
+    """Send a request twice, the second one as the last; return the status of each answer.
+
+    Args:
+        node: Whom to ask.
+        method: Of the request.
+        path: Of the request.
+        fields: Lines of its head; ``Host`` is added where it is not among them.
+
+    """
+    host = [] if any(field.startswith("Host:") for field in fields) else ["Host: localhost"]
+    head = "\r\n".join([f"{method} {path} HTTP/1.1", *host, *fields])
+    with socket.create_connection(("127.0.0.1", node.admin), timeout=30) as sock:
+        sock.sendall(f"{head}\r\n\r\n{head}\r\nConnection: close\r\n\r\n".encode("latin-1"))
+        with sock.makefile("rb") as file:
+            answers = file.read()
+    return [int(status) for status in re.findall(rb"HTTP/1\.[01] ([0-9]{3}) ", answers)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "fields", "status"),
+    [
+        ("GET", "/v1/status", [], 401),
+        ("GET", "/v1/status", [f"{BEARER}x"], 401),
+        ("GET", "/v1/status", ["Authorization: Bearer \xff"], 401),
+        ("GET", "/nowhere", [], 401),
+        ("POST", "/v1/status", [], 401),
+        ("GET", "/v1/status", [BEARER, "Origin: null"], 403),
+        ("GET", "/v1/status", [BEARER, "Host: attacker.example"], 403),
+        ("GET", "/v1/status", ["Expect: nothing"], 417),
+        ("GET", "/nowhere", ["Expect: nothing"], 417),
+        ("GET", "/v1/status", ["no field"], 400),
+        ("GET", "/health", [], 200),
+        ("GET", "/ready", [], 200),
+        ("POST", "/health", [], 405),
+    ],
+)
+def test_a_request_without_the_token_is_the_last_one_on_its_connection(
+    guarded: Node, method: str, path: str, fields: list[str], status: int
+) -> None:
+    assert answers_to_two(guarded, method, path, *fields) == [status]
+
+
+def test_the_end_of_a_connection_is_announced(guarded: Node) -> None:
+    assert guarded.ask("GET", "/v1/status").headers["Connection"] == "close"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"), [("/v1/status", 200), ("/health", 200), ("/nowhere", 404)]
+)
+def test_with_the_token_a_connection_takes_more_requests(
+    guarded: Node, path: str, status: int
+) -> None:
+    assert answers_to_two(guarded, "GET", path, BEARER) == [status, status]
+
+
+@pytest.mark.parametrize("path", ["/v1/status", "/health"])
+def test_where_no_token_is_needed_a_connection_takes_more_requests(node: Node, path: str) -> None:
+    assert answers_to_two(node, "GET", path) == [200, 200]
 
 
 def test_the_token_is_in_no_log(guarded: Node) -> None:

@@ -207,11 +207,23 @@ async def test_a_kept_connection_that_is_not_used_is_closed() -> None:
         wire.close()
 
 
-async def test_an_answer_that_is_not_taken_frees_the_place() -> None:
-    async with serving(send_seconds=SHORT) as site:
-        wire = await Wire.connect(site.port, receive_buffer=4096)
-        wire.send(GET.replace(b"/health", b"/large"))
-        await site.wait_for_place()
+@pytest.mark.parametrize(
+    ("encrypted", "requests"),
+    [(False, 1), (True, 1), (True, 2)],  # a TLS transport takes the first answer for sent
+    ids=["without TLS", "with TLS", "with TLS, two answers"],
+)
+async def test_an_answer_that_is_not_taken_frees_the_place(
+    tmp_path: Path, encrypted: bool, requests: int
+) -> None:
+    authority = Authority(tmp_path)
+    server = authority.server_context("localhost") if encrypted else None
+    client: dict[str, Any] = {}
+    if encrypted:
+        client = {"ssl": authority.client_context(), "server_hostname": "localhost"}
+    async with serving(server, idle_seconds=SHORT, send_seconds=SHORT) as site:
+        wire = await Wire.connect(site.port, receive_buffer=4096, **client)
+        wire.send(GET.replace(b"/health", b"/large") * requests)
+        await site.wait_for_place(**client)
         wire.cut()
 
 
@@ -228,6 +240,17 @@ async def test_a_handshake_that_does_not_come_frees_its_place(tmp_path: Path) ->
         silent = await Wire.connect(site.port)
         await site.wait_for_place(ssl=authority.client_context(), server_hostname="localhost")
         silent.close()
+
+
+async def test_a_tls_farewell_that_is_not_answered_frees_the_place(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    client = {"ssl": authority.client_context(), "server_hostname": "localhost"}
+    async with serving(authority.server_context("localhost"), send_seconds=SHORT) as site:
+        wire = await Wire.connect(site.port, **client)
+        wire.stop_reading()
+        wire.send(GET_AND_CLOSE)
+        await site.wait_for_place(**client)
+        wire.cut()
 
 
 async def test_closing_ends_connections_that_idle() -> None:

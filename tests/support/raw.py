@@ -157,6 +157,10 @@ class Wire:
         self.send(request)
         return await self.read_answer(method)
 
+    def stop_reading(self) -> None:
+        """Take nothing more, and with TLS answer nothing more, such as a farewell."""
+        self._writer.transport.pause_reading()
+
     def end(self) -> None:
         """Close the sending side."""
         self._writer.write_eof()
