@@ -75,7 +75,7 @@ from gatewayd.services.instance import Instance
 from gatewayd.services.service import Service
 from gatewayd.signed_header import check_header, sign_header
 from gatewayd.store.errors import StoreError, StoreUnavailable
-from gatewayd.store.records import ApiKeyRecord, BreakerTransition
+from gatewayd.store.records import ApiKeyRecord, BreakerTransition, UnreadableApiKey
 from gatewayd.store.store import Store
 from gatewayd.telemetry.lines import LineWriter, Timestamps
 from gatewayd.telemetry.metrics import SECONDS, Cell, Family, Histogram, Metrics
@@ -183,6 +183,7 @@ __all__ = [
     "Timestamps",
     "Trace",
     "TraceContext",
+    "UnreadableApiKey",
     "UpstreamError",
     "UpstreamReset",
     "UpstreamTimeout",

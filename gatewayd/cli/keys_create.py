@@ -28,8 +28,9 @@ _WORD = re.compile(r"[!-~]{1,255}")
 
 
 def _check_text(_type: object, text: str | None) -> None:
-    if text is not None and not _TEXT.fullmatch(text):
-        raise ValueError("expected 1 to 255 characters, no control characters")
+    if text is not None and (not _TEXT.fullmatch(text) or text != text.strip()):
+        # An owner with a space at its end is another one, and looks the same.
+        raise ValueError("expected 1 to 255 characters, no control characters, no space at an end")
 
 
 def _check_words(_type: object, words: tuple[str, ...]) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from gatewayd.store.records import ApiKeyRecord
+from gatewayd.store.errors import StoreError
+from gatewayd.store.records import ApiKeyRecord, UnreadableApiKey
 from gatewayd.store.schema import api_keys, counters
 
 if TYPE_CHECKING:
@@ -19,6 +22,16 @@ if TYPE_CHECKING:
 
 _COUNTER = "api_keys"
 _SETS = ("roles", "permissions", "scopes")
+_MOMENTS = ("created_at", "expires_at", "revoked_at", "last_used_at")
+# JSON as text: what is none must not end the query that other rows are read with.
+_ROWS = sa.select(
+    *(
+        sa.type_coerce(column, sa.Text).label(column.name)
+        if isinstance(column.type, sa.JSON)
+        else column
+        for column in api_keys.c
+    )
+)
 
 
 class ApiKeys:
@@ -43,11 +56,17 @@ class ApiKeys:
             return version
 
         version = await self._database.write(work)
-        return _record(_row(record) | {"version": version})
+        return replace(record, version=version)
 
     async def get(self, key_id: str) -> ApiKeyRecord | None:
-        """Return a key, ``None`` where there is none."""
-        found = await self._select(sa.select(api_keys).where(api_keys.c.id == key_id))
+        """Return a key, ``None`` where there is none.
+
+        Raises:
+            StoreError: its row cannot be read.
+            StoreUnavailable: the store is away.
+
+        """
+        found = _all_readable(await self._select(_ROWS.where(api_keys.c.id == key_id)))
         return found[0] if found else None
 
     async def list(
@@ -60,21 +79,36 @@ class ApiKeys:
             include_revoked: Whether revoked ones are there, too.
             limit: Most keys.
 
+        Raises:
+            StoreError: the row of one of them cannot be read.
+            StoreUnavailable: the store is away.
+
         """
-        query = sa.select(api_keys).order_by(api_keys.c.created_at, api_keys.c.id).limit(limit)
+        query = _ROWS.order_by(api_keys.c.created_at, api_keys.c.id).limit(limit)
         if owner is not None:
             query = query.where(api_keys.c.owner == owner)
         if not include_revoked:
             query = query.where(api_keys.c.revoked_at.is_(None))
-        return await self._select(query)
+        return _all_readable(await self._select(query))
 
-    async def changed_since(self, version: int, limit: int = 1000) -> Sequence[ApiKeyRecord]:
+    async def changed_since(
+        self, version: int, limit: int = 1000
+    ) -> Sequence[ApiKeyRecord | UnreadableApiKey]:
         """Return keys that were made or changed after a version, in the order of their versions.
 
         Versions become visible in their order, as a row that all changes lock gives them: whoever
-        has seen one has seen all before it.
+        has seen one has seen all before it. A row that cannot be read is told of in its place, and
+        keeps nobody from the others.
+
+        Args:
+            version: The last one that was seen; 0 for all keys.
+            limit: Most keys.
+
+        Raises:
+            StoreUnavailable: the store is away.
+
         """
-        query = sa.select(api_keys).where(api_keys.c.version > version)
+        query = _ROWS.where(api_keys.c.version > version)
         return await self._select(query.order_by(api_keys.c.version).limit(limit))
 
     async def latest_version(self) -> int:
@@ -123,9 +157,9 @@ class ApiKeys:
 
         return await self._database.write(work)
 
-    async def _select(self, query: sa.Select[Any]) -> Sequence[ApiKeyRecord]:
-        async def work(connection: AsyncConnection) -> Sequence[ApiKeyRecord]:
-            return [_record(dict(row)) for row in (await connection.execute(query)).mappings()]
+    async def _select(self, query: sa.Select[Any]) -> Sequence[ApiKeyRecord | UnreadableApiKey]:
+        async def work(connection: AsyncConnection) -> Sequence[ApiKeyRecord | UnreadableApiKey]:
+            return [_read(dict(row)) for row in (await connection.execute(query)).mappings()]
 
         return await self._database.read(work, fresh=True)
 
@@ -153,8 +187,41 @@ def _row(record: ApiKeyRecord) -> dict[str, Any]:
     return row
 
 
+def _read(row: dict[str, Any]) -> ApiKeyRecord | UnreadableApiKey:
+    try:
+        return _record(row)
+    except ValueError as error:
+        return UnreadableApiKey(row["id"], row["version"], str(error))
+
+
 def _record(row: dict[str, Any]) -> ApiKeyRecord:
-    sets = {name: frozenset(row[name]) for name in _SETS}
-    return ApiKeyRecord(
-        **{**row, **sets, "networks": tuple(row["networks"]), "hash": bytes.fromhex(row["hash"])}
-    )
+    """Return what a row says; raises :class:`ValueError` where that is nothing sensible."""
+    sets = {name: frozenset(_texts(row, name)) for name in _SETS}
+    networks = tuple(_texts(row, "networks"))
+    for name in _MOMENTS:  # SQLite takes anything for an integer
+        if not isinstance(row[name], int | None):
+            raise ValueError(f"{name} is no integer")  # noqa: TRY004  # of the row
+    try:
+        hashed = bytes.fromhex(row["hash"])
+    except (TypeError, ValueError):
+        raise ValueError("hash is not hexadecimal") from None
+    return ApiKeyRecord(**{**row, **sets, "networks": networks, "hash": hashed})
+
+
+def _texts(row: dict[str, Any], name: str) -> list[str]:
+    try:
+        found = json.loads(row[name])
+    except (RecursionError, TypeError, ValueError):
+        found = None
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise ValueError(f"{name} is no JSON array of strings")
+    return found
+
+
+def _all_readable(found: Sequence[ApiKeyRecord | UnreadableApiKey]) -> Sequence[ApiKeyRecord]:
+    records = []
+    for one in found:
+        if isinstance(one, UnreadableApiKey):
+            raise StoreError(f"the row of the API key {one.id!r} cannot be read: {one.reason}")
+        records.append(one)
+    return records

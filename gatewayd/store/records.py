@@ -42,6 +42,22 @@ class ApiKeyRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class UnreadableApiKey:
+    """The row of an API key that says nothing sensible, as after a mistake in SQL by hand.
+
+    Attributes:
+        id: Public id of the key.
+        version: As in :class:`ApiKeyRecord`.
+        reason: What is wrong with it; tells nothing of its hash.
+
+    """
+
+    id: str
+    version: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class BreakerTransition:
     """One change of one breaker.
 

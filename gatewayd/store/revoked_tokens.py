@@ -18,16 +18,6 @@ MAX_ACTIVE = 1_000_000
 """Most ids that are read; a list of this size takes a worker 100 MB."""
 
 
-def _stored(jti: str) -> str:
-    """Return an id as it is stored: MySQL ignores spaces at the end of what it compares."""
-    return jti + "\\" if jti.endswith((" ", "\\")) else jti
-
-
-def _told(stored: str) -> str:
-    """Undo :func:`_stored`."""
-    return stored.removesuffix("\\")
-
-
 class RevokedTokens:
     """The table of revoked tokens."""
 
@@ -43,7 +33,7 @@ class RevokedTokens:
                 need not be remembered.
 
         """
-        row = {"jti": _stored(jti), "expires_at": expires_at}
+        row = {"jti": jti, "expires_at": expires_at}
 
         def renewed(new: Any) -> dict[str, Any]:
             return {"expires_at": new.expires_at}
@@ -58,7 +48,7 @@ class RevokedTokens:
 
         async def work(connection: AsyncConnection) -> set[str]:
             query = sa.select(revoked_tokens.c.jti).where(revoked_tokens.c.expires_at > now)
-            return set(map(_told, await connection.scalars(query.limit(MAX_ACTIVE))))
+            return set(await connection.scalars(query.limit(MAX_ACTIVE)))
 
         return await self._database.read(work, fresh=True)
 

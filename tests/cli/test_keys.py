@@ -124,6 +124,9 @@ def test_a_revoked_key_stays_revoked(run: Command, command: str) -> None:
     [
         ("--owner", ""),
         ("--owner", "a\nb"),
+        ("--owner", "a "),
+        ("--owner", " a"),
+        ("--owner", "a", "--name", "a "),
         ("--owner", "a", "--role", "two words"),
         ("--owner", "a", "--network", "10.0.0.0/33"),
         ("--owner", "a", "--rate-limit", "fast"),

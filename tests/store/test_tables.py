@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition
-from gatewayd.store.schema import api_keys, counters
+from gatewayd.store.schema import ExactText, api_keys, counters, metadata
 from gatewayd.store.setup import execute_sql_file, initialize
 from gatewayd.store.store import Store
 from tests.store.conftest import closing_store
@@ -168,6 +169,75 @@ async def test_ids_of_revoked_tokens_are_told_apart(store: Store, other: str) ->
     assert await store.revoked_tokens.active(50) == {"a", other}
 
 
+@pytest.mark.parametrize("stored", ["a\\", "a\\b", "\\"])
+async def test_an_id_that_was_written_with_sql_is_told_as_it_is(store: Store, stored: str) -> None:
+    statement = sa.text("INSERT INTO revoked_tokens VALUES (:jti, 100)").bindparams(jti=stored)
+
+    async def by_hand(connection: AsyncConnection) -> None:
+        await connection.execute(statement)
+
+    await store._database.write(by_hand)
+    assert await store.revoked_tokens.active(50) == {stored}
+
+
+LOOK_ALIKES = ["one ", "one\\", "one \\", "ONE", " one"]
+
+
+@pytest.mark.parametrize("other", LOOK_ALIKES)
+async def test_ids_of_keys_are_told_apart(store: Store, other: str) -> None:
+    await store.api_keys.create(KEY)
+    assert await store.api_keys.get(other) is None
+    await store.api_keys.create(replace(KEY, id=other, owner="bob"))
+    for key_id, owner in (("one", "ada"), (other, "bob")):
+        found = await store.api_keys.get(key_id)
+        assert found is not None
+        assert (found.id, found.owner) == (key_id, owner)
+
+
+@pytest.mark.parametrize("other", LOOK_ALIKES)
+async def test_no_other_key_is_changed_than_the_one_that_is_named(store: Store, other: str) -> None:
+    made = await store.api_keys.create(KEY)
+    assert not await store.api_keys.revoke(other, 7)
+    assert not await store.api_keys.replace_hash(other, b"another")
+    await store.api_keys.touch({other: 7})
+    assert await store.api_keys.get("one") == made
+
+
+@pytest.mark.parametrize("name", ["get", "list"])
+async def test_a_key_whose_row_cannot_be_read_is_named(store: Store, name: str) -> None:
+    await store.api_keys.create(KEY)
+
+    async def by_hand(connection: AsyncConnection) -> None:
+        await connection.execute(api_keys.update().values(hash="?"))
+
+    await store._database.write(by_hand)
+    work = {"get": lambda: store.api_keys.get("one"), "list": store.api_keys.list}[name]
+    with pytest.raises(StoreError, match=r"'one' cannot be read: hash is not hexadecimal"):
+        await work()
+
+
+@pytest.mark.parametrize("other", ["ada ", "ada\\", "Ada"])
+async def test_callers_are_told_apart(store: Store, other: str) -> None:
+    records = store.rate_limit_records
+    await records.add([(10, "items", "ada", 2), (10, "items", other, 1)])
+    rows = [(row["caller"], row["rejected"]) for row in await records.recent(0)]
+    assert rows == [("ada", 2), (other, 1)]
+
+
+def test_text_that_is_unique_is_the_same_to_all_databases() -> None:
+    """A new column must not forget that MySQL ignores spaces at the end."""
+    kinds = (sa.PrimaryKeyConstraint, sa.UniqueConstraint)
+    unique = {
+        column
+        for table in metadata.tables.values()
+        for one in (*table.constraints, *table.indexes)
+        if isinstance(one, kinds) or (isinstance(one, sa.Index) and one.unique)
+        for column in one.columns
+    }
+    assert any(isinstance(column.type, ExactText) for column in unique)
+    assert [str(column) for column in unique if isinstance(column.type, sa.String)] == []
+
+
 async def test_what_does_not_fit_is_refused_and_no_outage(mysql_config: StoreConfig) -> None:
     await initialize(mysql_config)
     async with closing_store(Store(mysql_config)) as store:
@@ -315,6 +385,12 @@ async def test_routes_and_services_come_out_as_they_went_in(store: Store) -> Non
         "shop": SERVICES["shop"] | {"instances": [SERVICES["shop"]["instances"][0], second]}  # type: ignore[index]
     }
     assert await store.routes.load() == {"routes": ROUTES, "services": services}
+
+
+async def test_names_of_services_are_told_apart(store: Store) -> None:
+    services = {name: {"instances": [{"url": "http://a"}]} for name in ("shop", "shop ")}
+    await store.routes.replace_all([], services)
+    assert sorted((await store.routes.load())["services"]) == ["shop", "shop "]
 
 
 async def test_routes_are_replaced_as_a_whole(store: Store) -> None:

@@ -6,6 +6,8 @@ changed; what it costs does not depend on the number of keys, as only changed on
 Versions tell what has changed, and can deceive: a node of the database that takes over without the
 last commits may give their versions to other changes, and SQL by hand gives none. Therefore all
 keys are compared with the table now and then, in batches between which everything else goes on.
+
+A row that cannot be read, as after a mistake in SQL, costs its own key and no other.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gatewayd import GatewayError, read_pepper
+from gatewayd import GatewayError, UnreadableApiKey, read_pepper
 from gatewayd_filters.auth.api_key.keys import Keys
 from gatewayd_filters.auth.api_key.snapshot import SnapshotFile
 from gatewayd_filters.auth.private_file import database_of
@@ -55,16 +57,23 @@ class _Comparison:
     Attributes:
         keys: Those that were read so far, and what has changed meanwhile.
         left_out: For how many there was no room.
+        unreadable: Ids of those whose rows cannot be read.
         version: Of the last one that was read.
 
     """
 
-    __slots__ = ("keys", "left_out", "version")
+    __slots__ = ("keys", "left_out", "unreadable", "version")
 
     def __init__(self) -> None:
         self.keys: dict[str, KnownKey] = {}
         self.left_out = 0
+        self.unreadable: set[str] = set()
         self.version = 0
+
+    def add(self, known: Keys, records: Sequence[ApiKeyRecord | UnreadableApiKey]) -> None:
+        """Take over what was read."""
+        self.left_out += known.apply(self.keys, records)
+        self.unreadable.update(one.id for one in records if isinstance(one, UnreadableApiKey))
 
 
 class KeyDirectory:
@@ -112,7 +121,7 @@ class KeyDirectory:
             "gatewayd_api_key_failures", "Failed accesses to API keys, by what failed.", ("step",)
         )
         self._failures = {
-            step: failures.labels(step) for step in ("read", "compare", "touch", "snapshot")
+            step: failures.labels(step) for step in ("read", "row", "compare", "touch", "snapshot")
         }
         self._differences = metrics.counter(
             "gatewayd_api_key_differences",
@@ -227,18 +236,20 @@ class KeyDirectory:
             if not anew:
                 keys.version, keys.left_out = version, left_out
                 if self._comparison is not None:
-                    self._comparison.left_out += keys.apply(self._comparison.keys, records)
+                    self._comparison.add(keys, records)
         keys.by_id, keys.version, keys.left_out = by_id, version, left_out
         keys.count()
         if anew:
             self._next_comparison = self._after_comparison()
         await self._read_pepper()
 
-    async def _changed_since(self, version: int) -> Sequence[ApiKeyRecord]:
+    async def _changed_since(self, version: int) -> Sequence[ApiKeyRecord | UnreadableApiKey]:
         if self._store is None:
             raise GatewayError("there is no store")
         async with asyncio.timeout(QUERY_TIMEOUT):
-            return await self._store.api_keys.changed_since(version, limit=BATCH)
+            records = await self._store.api_keys.changed_since(version, limit=BATCH)
+        self._failures["row"].value += self.keys.note_unreadable(records)
+        return records
 
     async def _read_pepper(self) -> None:
         """Read the pepper's file as soon as there is one: it is made with the first key."""
@@ -261,7 +272,7 @@ class KeyDirectory:
         comparison = self._comparison
         try:
             records = await self._changed_since(comparison.version)
-            comparison.left_out += self.keys.apply(comparison.keys, records)
+            comparison.add(self.keys, records)
         except Exception as error:  # of the database, or its driver
             self._comparison = None
             self._next_comparison = self._clock() + self._config.poll_interval * 0.75
@@ -286,6 +297,7 @@ class KeyDirectory:
         # In a thread, as it takes a moment; this task alone changes them.
         differ = await asyncio.to_thread(keys.differences, comparison.keys)
         keys.by_id, keys.left_out = comparison.keys, comparison.left_out
+        keys.keep_unreadable(comparison.unreadable)
         keys.count()
         self._comparison = None
         self._comparison_failed = False

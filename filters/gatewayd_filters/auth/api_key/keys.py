@@ -16,11 +16,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from gatewayd import AuthUnavailable
+from gatewayd import AuthUnavailable, UnreadableApiKey
 from gatewayd_filters.auth.api_key.known import KnownKey
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from gatewayd import ApiKeyRecord, Metrics
     from gatewayd_filters.auth.api_key.config import ApiKeyConfig
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 FRESH = 10.0
 """Seconds after a look for which what was seen counts as the present."""
 _REMEMBERED_REVOKED = 10_000
+_REMEMBERED_UNREADABLE = 10_000
 _REMEMBERED_CHECKED = 10_000  # 3 MB; whoever has more keys in use pays for their hash
 
 logger = logging.getLogger("gatewayd.filters.auth")
@@ -65,6 +66,7 @@ class Keys:
         self._config = config
         self._clock = clock
         self._revoked: dict[str, None] = {}
+        self._unreadable: dict[str, str] = {}
         self._in_memory = metrics.gauge("gatewayd_api_keys", "API keys in memory.").labels()
         self._omitted = metrics.gauge(
             "gatewayd_api_keys_omitted", "API keys for which `max_keys` leaves no room."
@@ -103,6 +105,8 @@ class Keys:
         """
         if key_id in self._revoked:
             return "revoked"
+        if key_id in self._unreadable:
+            raise AuthUnavailable("store", f"its row cannot be read: {self._unreadable[key_id]}")
         self.reason_wrong()
         if self.left_out:
             raise AuthUnavailable("store", "there are more API keys than `max_keys`")
@@ -128,7 +132,36 @@ class Keys:
         """
         return latest < self.version or (latest != self.version and self.left_out > 0)
 
-    def apply(self, keys: dict[str, KnownKey], records: Sequence[ApiKeyRecord]) -> int:
+    def note_unreadable(self, records: Sequence[ApiKeyRecord | UnreadableApiKey]) -> int:
+        """Remember whose rows cannot be read, and warn of those that were not known to be so.
+
+        Args:
+            records: What the database says.
+
+        Returns:
+            How many of them cannot be read.
+
+        """
+        unreadable = [one for one in records if isinstance(one, UnreadableApiKey)]
+        fresh = [one for one in unreadable if self._unreadable.get(one.id) != one.reason]
+        for one in fresh:
+            self._unreadable[one.id] = one.reason
+            if len(self._unreadable) > _REMEMBERED_UNREADABLE:
+                del self._unreadable[next(iter(self._unreadable))]
+        if fresh:
+            text = (
+                "API keys whose rows cannot be read, and are passed over: %d; the first is %r: %s"
+            )
+            logger.warning(text, len(fresh), fresh[0].id, fresh[0].reason)
+        return len(unreadable)
+
+    def keep_unreadable(self, ids: Container[str]) -> None:
+        """Forget all rows that could not be read but these: the others were mended, or deleted."""
+        self._unreadable = {one: why for one, why in self._unreadable.items() if one in ids}
+
+    def apply(
+        self, keys: dict[str, KnownKey], records: Sequence[ApiKeyRecord | UnreadableApiKey]
+    ) -> int:
         """Take changes over into these keys; returns for how many there was no room.
 
         Args:
@@ -138,7 +171,10 @@ class Keys:
         """
         left_out = 0
         for record in records:
-            if record.revoked_at is not None:
+            if isinstance(record, UnreadableApiKey):
+                # It may have been revoked, or lost a role: what was known of it is good no longer.
+                keys.pop(record.id, None)
+            elif record.revoked_at is not None:
                 keys.pop(record.id, None)
                 self._revoked[record.id] = None
                 if len(self._revoked) > _REMEMBERED_REVOKED:
