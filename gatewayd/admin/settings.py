@@ -59,7 +59,8 @@ class AdminConfig(Model):
     """What operators send as `Authorization: Bearer TOKEN`, a secret of at least 16 characters.
     `/health` and `/ready` need none."""
     open_metrics: bool = False
-    """Whether `/metrics` needs neither token nor certificate, as scrapers often have none."""
+    """Whether `/metrics` needs no token, as scrapers often have none. With `tls.client_ca` they
+    need a certificate, as everybody does."""
     max_connections: int = Field(64, ge=1, le=65_536)
     """Connections at once, of all clients together; the next ones are closed and counted, so that
     none takes the descriptors of the process that supervises the workers."""
