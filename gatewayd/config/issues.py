@@ -7,7 +7,6 @@ was given instead is never repeated: it may be a secret, and the reader has the 
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Union, get_args, get_origin
@@ -58,6 +57,8 @@ _EXPECTATIONS = {
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return a hint at the valid name that is nearest to ``name``; empty where none is near."""
+    import difflib  # here, as it is for whoever has made a mistake only
+
     found = difflib.get_close_matches(name, sorted(names), n=1)
     return f"did you mean {found[0]!r}?" if found else ""
 
