@@ -51,13 +51,19 @@ class Plan:
     """Size of a big body."""
 
 
+Measure = Literal["CPU", "p99", "added us"]
+"""CPU or p99 divided by the baseline's; CPU microseconds above the baseline's."""
+
+
 @dataclass(frozen=True)
 class Goal:
-    """What this project aims at: a contender's cost relative to the baseline's."""
+    """What this project aims at: a contender compared with a baseline."""
 
     contender: str
-    ratio: float
-    measure: Literal["CPU", "p99"] = "CPU"
+    at_most: float
+    measure: Measure = "CPU"
+    baseline: str | None = None
+    """Another one than the contest's."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Contest:
     origins: Sequence[int]
     """Ports of the origins, which run already."""
     contenders: list[Contender]
-    goal: Goal | None = None
+    goals: Sequence[Goal] = ()
 
 
 @dataclass(frozen=True)
@@ -118,15 +124,22 @@ class Result:
         """Note what a contender did in one more round."""
         self.samples.setdefault(contender.name, []).append(sample)
 
-    def ratio(self, name: str, measure: Literal["CPU", "p99"] = "CPU") -> float | None:
-        """Return a contender's cost relative to the baseline's, None without a baseline."""
-        baseline = self.samples.get(self.contest.baseline)
-        if baseline is None or name not in self.samples:
+    def compared(
+        self, name: str, measure: Measure = "CPU", baseline: str | None = None
+    ) -> float | None:
+        """Return what a contender is beside a baseline, None without one of them."""
+        others = self.samples.get(baseline or self.contest.baseline)
+        if others is None or name not in self.samples:
             return None
-        pairs = zip(self.samples[name], baseline, strict=True)
-        if measure == "CPU":
-            return median(mine.cost / theirs.cost for mine, theirs in pairs)
-        return median((mine.load.p99_ms or 0) / (theirs.load.p99_ms or 1) for mine, theirs in pairs)
+        pairs = zip(self.samples[name], others, strict=True)
+        return median(_COMPARE[measure](mine, theirs) for mine, theirs in pairs)
+
+
+_COMPARE: dict[Measure, Callable[[Sample, Sample], float]] = {
+    "CPU": lambda mine, theirs: mine.cost / theirs.cost,
+    "p99": lambda mine, theirs: (mine.load.p99_ms or 0) / (theirs.load.p99_ms or 1),
+    "added us": lambda mine, theirs: (mine.cost - theirs.cost) * 1e6,
+}
 
 
 def run(contest: Contest, plan: Plan) -> Result:

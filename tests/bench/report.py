@@ -21,7 +21,7 @@ def table(result: Result) -> str:
     columns = COLUMNS[contest.unit]
     rows = [["", *(title for title, _ in columns), f"CPU / {contest.baseline}"]]
     for name, samples in result.samples.items():
-        ratio = result.ratio(name)
+        ratio = result.compared(name)
         cells = [cell(samples) for _, cell in columns]
         rows.append([name, *cells, "-" if ratio is None else f"{ratio:.2f}"])
     lines = [contest.title, *_aligned(rows)]
@@ -37,13 +37,19 @@ def _goal(result: Result) -> list[str]:
 
 
 def goals(result: Result) -> list[Row]:
-    """Return the row of a contest in the table of goals, if it has a goal and was held."""
-    contest, goal = result.contest, result.contest.goal
-    ratio = None if goal is None else result.ratio(goal.contender, goal.measure)
-    if goal is None or ratio is None:
-        return []
-    what = f"{contest.name}: {goal.measure} of {goal.contender} / {contest.baseline}"
-    return [(what, f"{goal.ratio:.2f}", f"{ratio:.2f}", verdict(ratio, goal.ratio))]
+    """Return the rows of a contest in the table of goals; none of what was not measured."""
+    contest, rows = result.contest, []
+    for goal in contest.goals:
+        baseline = goal.baseline or contest.baseline
+        found = result.compared(goal.contender, goal.measure, baseline)
+        if found is None:
+            continue
+        what = f"{contest.name}: {goal.measure} of {goal.contender} / {baseline}"
+        if goal.measure == "added us":
+            what = f"{contest.name}: CPU of {goal.contender} - {baseline}, us"
+        verdict_of = verdict(found, goal.at_most)
+        rows.append((what, f"{goal.at_most:.2f}", f"{found:.2f}", verdict_of))
+    return rows
 
 
 def verdict(found: float, goal: float) -> str:
@@ -119,7 +125,7 @@ def as_data(result: Result) -> dict[str, object]:
         "contenders": {
             name: {
                 "cpu_seconds_per_unit": median(sample.cost for sample in samples),
-                "cpu_ratio_to_baseline": result.ratio(name),
+                "cpu_ratio_to_baseline": result.compared(name),
                 "samples": [_sample_data(sample) for sample in samples],
             }
             for name, samples in result.samples.items()

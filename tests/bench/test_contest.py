@@ -47,8 +47,8 @@ def broken_off(port: int, seconds: float) -> Load:
     raise LoadError("no answer")
 
 
-def contest(contenders: list[Contender], goal: Goal | None = None) -> Contest:
-    return Contest("test", "A test", "request", "base", [], contenders, goal)
+def contest(contenders: list[Contender], *goals: Goal) -> Contest:
+    return Contest("test", "A test", "request", "base", [], contenders, goals)
 
 
 def contender(name: str, make: Callable[[Place], Process] = listener) -> Contender:
@@ -102,28 +102,35 @@ def test_failed_contender_is_reported_and_not_measured(plan: Plan, broken: Conte
     assert as_data(result)["failed"] == result.failed
 
 
-def result_of(costs: dict[str, list[float]], goal: Goal | None = None) -> Result:
+def result_of(costs: dict[str, list[float]], *goals: Goal) -> Result:
     samples = {
         name: [Sample(Load(1_000_000, 10, 2.5), cost) for cost in own]
         for name, own in costs.items()
     }
-    return Result(contest([], goal), samples)
+    return Result(contest([], *goals), samples)
 
 
 def test_ratio_is_taken_within_rounds() -> None:
     # The machine got three times slower in the last round; the ratio of medians would be 0.25.
     result = result_of({"base": [20, 40, 120], "ours": [10, 20, 60]})
-    assert result.ratio("ours") == 0.5
+    assert result.compared("ours") == 0.5
 
 
 def test_there_is_no_ratio_without_the_baseline() -> None:
-    assert result_of({"ours": [10]}).ratio("ours") is None
+    assert result_of({"ours": [10]}).compared("ours") is None
 
 
 @pytest.mark.parametrize(("limit", "verdict"), [(0.5, "0.50, met"), (0.4, "0.50, not met")])
 def test_table_tells_whether_the_goal_is_met(limit: float, verdict: str) -> None:
     result = result_of({"base": [20], "ours": [10]}, Goal("ours", limit))
     assert table(result).endswith(verdict)
+
+
+@pytest.mark.parametrize(("limit", "verdict"), [(5, "5.00, met"), (4, "5.00, not met")])
+def test_what_is_added_is_taken_within_rounds(limit: float, verdict: str) -> None:
+    goal = Goal("ours", limit, "added us", baseline="other")
+    result = result_of({"other": [20, 60, 30], "ours": [26, 65, 31]}, goal)
+    assert table(result).endswith(f"test: CPU of ours - other, us at most {limit:.2f}: {verdict}")
 
 
 def test_table_is_aligned() -> None:

@@ -56,7 +56,7 @@ def bare(plan: Plan) -> Iterator[list[Contest]]:
                 title=f"Bare proxy, {CONNECTIONS} connections, 250 bytes of JSON, three origins",
                 unit="request",
                 baseline="envoy",
-                goal=Goal("gatewayd", 0.5),
+                goals=[Goal("gatewayd", 0.5)],
                 origins=JSON_ORIGINS,
                 contenders=[
                     Contender(name, makers[name], check, small_requests) for name in plan.peers
@@ -86,7 +86,7 @@ def filters(plan: Plan) -> Iterator[list[Contest]]:
                 title="JWT, role, bucket, 200 routes, retry, breaker, metrics, JSON access log",
                 unit="request",
                 baseline="envoy",
-                goal=Goal("gatewayd", 0.5),
+                goals=[Goal("gatewayd", 0.5)],
                 origins=JSON_ORIGINS,
                 contenders=[
                     Contender(name, make, check, load)
@@ -112,7 +112,7 @@ def routes(plan: Plan) -> Iterator[list[Contest]]:
                 title="All filters, all routes in turn",
                 unit="request",
                 baseline=contenders[0].name,
-                goal=Goal(contenders[1].name, 1.05),
+                goals=[Goal(contenders[1].name, 1.05)],
                 origins=JSON_ORIGINS,
                 contenders=contenders,
             )
@@ -129,7 +129,7 @@ def redis(plan: Plan) -> Iterator[list[Contest]]:
                 title="All filters, token bucket in memory and in Redis",
                 unit="request",
                 baseline="memory",
-                goal=Goal("redis", 1.4),
+                goals=[Goal("redis", 1.4)],
                 origins=JSON_ORIGINS,
                 contenders=[
                     _full("memory", plan.folder),
@@ -165,7 +165,10 @@ def telemetry(plan: Plan) -> Iterator[list[Contest]]:
                 title="Metrics, access log in JSON and unsampled tracing; a scrape every second",
                 unit="request",
                 baseline="observed",
-                goal=Goal("scraped", 1.1, "p99"),
+                goals=[
+                    Goal("observed", 5, "added us", baseline="without"),
+                    Goal("scraped", 1.1, "p99"),
+                ],
                 origins=JSON_ORIGINS,
                 contenders=[
                     Contender("without", partial(_observed, on=False), check, small_requests),
@@ -247,7 +250,7 @@ def latency(plan: Plan) -> Iterator[list[Contest]]:
                 title="All filters, at half the rate at which gatewayd is saturated",
                 unit="request",
                 baseline="envoy",
-                goal=Goal("gatewayd", 1.0, "p99"),
+                goals=[Goal("gatewayd", 1.0, "p99")],
                 origins=JSON_ORIGINS,
                 contenders=[
                     Contender(name, make, check, load)
@@ -269,7 +272,7 @@ def websocket(plan: Plan) -> Iterator[list[Contest]]:
                 title=f"WebSocket, {SOCKETS} connections, echoes of 1 KB",
                 unit="request",
                 baseline="nginx",
-                goal=Goal("gatewayd", 2.0),
+                goals=[Goal("gatewayd", 2.0)],
                 origins=[port],
                 contenders=[
                     Contender(name, PEERS[name], check_echoes, echoes)
@@ -294,7 +297,7 @@ def bodies(plan: Plan) -> Iterator[list[Contest]]:
                 title=f"{name.capitalize()} of {plan.body_megabytes} MB, one at a time",
                 unit="MB",
                 baseline="nginx",
-                goal=Goal("gatewayd", 2.0),
+                goals=[Goal("gatewayd", 2.0)],
                 origins=[origin_port],
                 contenders=[
                     Contender(peer, PEERS[peer], check, partial(move, body=body))
