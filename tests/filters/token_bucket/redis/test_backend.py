@@ -35,7 +35,9 @@ SLOW = Limit(1 / 86_400, 10.0, 86_400.0)
 async def backend(
     url: str, *, meter: Meter | None = None, **settings: Any
 ) -> AsyncIterator[RedisBackend]:
-    redis = Redis(RedisConfig.model_validate({"url": url, "probe_interval": 0.02, **settings}))
+    redis = Redis(
+        RedisConfig.model_validate({"url": url, "timeout": 5.0, "probe_interval": 0.02, **settings})
+    )
     made = RedisBackend(redis, prefix="t:", meter=meter or Meter(Metrics()))
     await made.start()
     try:

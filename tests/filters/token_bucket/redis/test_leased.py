@@ -32,7 +32,7 @@ SLOW = Limit(1 / 86_400, 1000.0, 86_400.0)
 async def node(
     url: str, clock: Callable[[], float] = time.monotonic, share: float = 0.1
 ) -> AsyncIterator[LeasedBackend]:
-    redis = Redis(RedisConfig(url=url, probe_interval=0.02))
+    redis = Redis(RedisConfig(url=url, timeout=5.0, probe_interval=0.02))
     shared = RedisBackend(redis, prefix="t:", meter=Meter(Metrics()))
     leased = LeasedBackend(shared, clock, share=share, seconds=1.0)
     await leased.start()
