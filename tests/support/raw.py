@@ -12,7 +12,7 @@ import signal
 import socket
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import ssl
@@ -159,7 +159,8 @@ class Wire:
 
     def stop_reading(self) -> None:
         """Take nothing more, and with TLS answer nothing more, such as a farewell."""
-        self._writer.transport.pause_reading()
+        # A stream's transport is a socket's, which reads as well.
+        cast("asyncio.Transport", self._writer.transport).pause_reading()
 
     def end(self) -> None:
         """Close the sending side."""
