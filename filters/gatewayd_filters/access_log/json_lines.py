@@ -101,20 +101,19 @@ class JsonLines:
     def _line(self, exchange: Exchange, offset: float) -> _Line:
         request, response, get = exchange.request, exchange.response, exchange.get
         peer, host, path, ended_at = request.peer, request.host, request.path, exchange.ended_at
-        line: _Line = (
-            self._make(  # the first members in their order; by name it takes twice the time
-                self._timestamps.of(offset + ended_at),
-                request.method,
-                peer.scheme,
-                host,
-                path,
-                VERSIONS[request.version],
-                peer.address,
-                CLIENT_LEFT if response is None else response.status,
-                exchange.sent,
-                (ended_at - exchange.received_at) * 1e6 // 1 / 1e6,  # round() takes twice the time
-                exchange.id,
-            )
+        # The first members, in their order; by name it takes twice the time. So does round().
+        line: _Line = self._make(
+            self._timestamps.of(offset + ended_at),
+            request.method,
+            peer.scheme,
+            host,
+            path,
+            VERSIONS[request.version],
+            peer.address,
+            CLIENT_LEFT if response is None else response.status,
+            exchange.sent,
+            (ended_at - exchange.received_at) * 1e6 // 1 / 1e6,
+            exchange.id,
         )
         route, service, attempts = get(ROUTE), get(SERVICE), exchange.attempts
         if route is not None:
