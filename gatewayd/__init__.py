@@ -77,7 +77,7 @@ from gatewayd.signed_header import check_header, sign_header
 from gatewayd.store.errors import StoreError, StoreUnavailable
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition, UnreadableApiKey
 from gatewayd.store.store import Store
-from gatewayd.telemetry.lines import LineWriter, Timestamps
+from gatewayd.telemetry.lines import LineWriter, Timestamps, encodable
 from gatewayd.telemetry.metrics import SECONDS, Cell, Family, Histogram, Metrics
 from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
 from gatewayd.telemetry.trace_context import new_ids as new_trace_ids
@@ -193,6 +193,7 @@ __all__ = [
     "check_header",
     "check_pepper",
     "check_strength",
+    "encodable",
     "get_span_id",
     "get_trace_id",
     "hash_api_key",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from gatewayd.telemetry.lines import LineWriter, Timestamps
+from gatewayd.telemetry.lines import LineWriter, Timestamps, encodable
 
 if TYPE_CHECKING:
     from gatewayd.telemetry.settings import LoggingConfig, LogLevel
@@ -62,15 +62,10 @@ class _JsonFormatter(logging.Formatter):
             if value := getattr(record, key, None):
                 line[key] = value
         clean = {
-            key: _clean(value[:_MAX_CHARACTERS]) if isinstance(value, str) else value
+            key: encodable(value[:_MAX_CHARACTERS]) if isinstance(value, str) else value
             for key, value in line.items()
         }
         return orjson.dumps(clean).decode()
-
-
-def _clean(text: str) -> str:
-    """Make text that can be encoded of what may hold lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class _LinesHandler(logging.Handler):

@@ -94,8 +94,8 @@ class LineWriter:
             if room < count:
                 self.full += count - room
                 lines, count = b"".join(lines.splitlines(keepends=True)[:room]), room
-                if not count:
-                    return
+            if not count:
+                return
             self._pieces.append((lines, count))
             self._waiting += count
         if not self._awake:
@@ -251,6 +251,11 @@ def _open(path: str) -> int:
     # reader, and a device must not become our terminal.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
     return os.open(path, flags, 0o640)
+
+
+def encodable(text: str) -> str:
+    """Return text that UTF-8 can encode, with lone surrogates escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 class Timestamps:

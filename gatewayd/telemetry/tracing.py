@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from gatewayd.exchange import Key
-from gatewayd.telemetry.trace_context import TraceContext
+from gatewayd.telemetry.trace_context import TraceContext, new_ids
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from gatewayd.exchange import Exchange
@@ -49,21 +47,6 @@ class Trace(TraceContext):
         return nullcontext(Attempt(self.traceparent))
 
 
-def _trace_ids() -> Iterator[str]:
-    """Draw trace ids, many at once, which takes a third of the time for each.
-
-    All zeros are forbidden, and not to be expected of so many random bits.
-    """
-    while True:
-        digits = os.urandom(16 * _DRAWN).hex()
-        for start in range(0, len(digits), 32):
-            yield digits[start : start + 32]
-
-
-_DRAWN = 64
-_next_trace_id = _trace_ids().__next__
-
-
 class NewTrace(Trace):
     """A trace that begins here and that nobody records, as most do."""
 
@@ -73,13 +56,12 @@ class NewTrace(Trace):
     state = b""
 
     def __init__(self) -> None:
-        self.trace_id = digits = _next_trace_id()
-        # Unique within its trace, which has no other span of ours; another draw takes 0.2 us more.
-        self.span_id = digits[16:]
+        self.trace_id, self.span_id = new_ids()
 
     @property
     def added(self) -> bytes:  # type: ignore[override]
         """See :class:`Trace`."""
+        # Not from `traceparent`, which is for any flags: that is a fifth of what tracing takes.
         return f"traceparent: 00-{self.trace_id}-{self.span_id}-00\r\n".encode()
 
 

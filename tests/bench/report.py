@@ -47,8 +47,8 @@ def goals(result: Result) -> list[Row]:
         what = f"{contest.name}: {goal.measure} of {goal.contender} / {baseline}"
         if goal.measure == "added us":
             what = f"{contest.name}: CPU of {goal.contender} - {baseline}, us"
-        verdict_of = verdict(found, goal.at_most)
-        rows.append((what, f"{goal.at_most:.2f}", f"{found:.2f}", verdict_of))
+        met = verdict(found, goal.at_most)
+        rows.append((what, f"{goal.at_most:.2f}", f"{found:.2f}", met))
     return rows
 
 

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,6 +50,10 @@ COMBINED = re.compile(
     r' "(?P<request>[^"]*)" (?P<status>\d{3}) (?P<size>\d+) "(?P<referer>[^"]*)"'
     r' "(?P<agent>[^"]*)" (?P<id>\S+) (?P<route>\S+) (?P<seconds>\d+\.\d{6}) (?P<reason>\S+)\n'
 )
+BOTH_FORMS = [
+    pytest.param(partial(JsonLines, clock=FakeClock()), id="json"),
+    pytest.param(TextLines, id="text"),
+]
 SECRETS = ["Authorization", "Proxy-Authorization", "Cookie", "X-API-Key"]
 
 
@@ -101,7 +106,7 @@ def as_json(
 def as_text(
     exchange: Exchange, error: BaseException | None = None, **settings: Any
 ) -> dict[str, str]:
-    line = TextLines(AccessLogConfig(**settings), FakeClock()).lines([failing(exchange, error)])
+    line = TextLines(AccessLogConfig(**settings)).lines([failing(exchange, error)])
     found = COMBINED.fullmatch(line.decode("ascii"))
     assert found is not None, line
     return found.groupdict()
@@ -270,11 +275,11 @@ def test_fields_to_redact_can_be_named() -> None:
 
 
 @pytest.mark.parametrize("name", ["Referer", "User-Agent"])
-@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+@pytest.mark.parametrize("lines", BOTH_FORMS)
 def test_fields_to_redact_are_shown_nowhere(name: str, lines: Any) -> None:
     exchange = ended(make_exchange(headers={name: "s3cret"}))
     config = AccessLogConfig(redact_headers=[name], request_headers=[name])
-    assert b"s3cret" not in lines(config, FakeClock()).lines([exchange])
+    assert b"s3cret" not in lines(config).lines([exchange])
 
 
 REDACTED = [
@@ -410,16 +415,16 @@ def test_json_is_one_line_that_parses(path: str, query: str, field: str, who: st
 def test_text_is_one_line_of_ascii_in_the_combined_format(
     path: str, query: str, field: str, who: str
 ) -> None:
-    lines = TextLines(AccessLogConfig(format="text"), FakeClock())
+    lines = TextLines(AccessLogConfig(format="text"))
     line = lines.lines([hostile_exchange(path, query, field, who)])
     assert re.fullmatch(rb"[\x20-\x7e]+\n", line)
     assert COMBINED.fullmatch(line.decode()) is not None
 
 
-@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+@pytest.mark.parametrize("lines", BOTH_FORMS)
 def test_lone_surrogates_in_an_id_are_escaped(lines: Any) -> None:
     exchange = ended(make_exchange(values={PRINCIPAL: Principal("a\ud800b", "jwt")}))
-    assert b"d800b" in lines(AccessLogConfig(), FakeClock()).lines([exchange])
+    assert b"d800b" in lines(AccessLogConfig()).lines([exchange])
 
 
 def test_the_combined_format() -> None:
@@ -449,7 +454,7 @@ def kept(lines: JsonLines | TextLines) -> int:
     return sum(sys.getsizeof(each) for memo in memos for item in memo.items() for each in item)
 
 
-@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+@pytest.mark.parametrize("lines", BOTH_FORMS)
 @pytest.mark.parametrize("settings", [{}, {"redact_headers": ["User-Agent"]}])
 @pytest.mark.parametrize("where", ["agent", "path", "user"])
 def test_what_is_long_is_not_remembered(lines: Any, settings: Any, where: str) -> None:
@@ -461,27 +466,27 @@ def test_what_is_long_is_not_remembered(lines: Any, settings: Any, where: str) -
             values={PRINCIPAL: Principal(long, "jwt")} if where == "user" else {},
         )
     )
-    one = lines(AccessLogConfig(**settings), FakeClock())
+    one = lines(AccessLogConfig(**settings))
     one.lines([exchange])
     assert kept(one) < 2000
 
 
-@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+@pytest.mark.parametrize("lines", BOTH_FORMS)
 def test_what_is_remembered_is_bounded(lines: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gatewayd_filters.access_log.text_lines._REMEMBERED", 10)
-    one = lines(AccessLogConfig(), FakeClock())
+    one = lines(AccessLogConfig())
     for number in range(100):
         agent = {"User-Agent": str(number)}
         one.lines([ended(make_exchange(target=f"/{number}", headers=agent))])
     assert all(len(memo) <= 10 for memo in vars(one).values() if isinstance(memo, dict))
 
 
-@pytest.mark.parametrize("lines", [JsonLines, TextLines])
+@pytest.mark.parametrize("lines", BOTH_FORMS)
 def test_a_line_is_the_same_when_its_parts_are_remembered(lines: Any) -> None:
     principal = Principal('a d"a', "jwt")
     values = {PRINCIPAL: principal}
     exchange = ended(make_exchange(target="/\u00e9", headers={"User-Agent": 'a"b'}, values=values))
-    one = lines(AccessLogConfig(), FakeClock())
+    one = lines(AccessLogConfig())
     first, second = one.lines([exchange, exchange]).splitlines()
     assert first == second
 

@@ -60,6 +60,14 @@ def test_a_file_that_was_moved_away_is_made_again(tmp_path: Path, move: str) -> 
     assert file.read_bytes() == b"two\n"
 
 
+def test_no_lines_wake_nobody(tmp_path: Path) -> None:
+    lines = writer(tmp_path / "log")
+    (tmp_path / "log").unlink()
+    lines.write_all(b"", 0)
+    lines.close(10)
+    assert not (tmp_path / "log").exists()  # which is opened again for a write
+
+
 @pytest.fixture
 def full_pipe(tmp_path: Path) -> Iterator[Path]:
     """A named pipe that somebody has open and nobody reads."""

@@ -32,8 +32,8 @@ class AccessLog(Filter[AccessLogConfig]):
 
     def __init__(self, config: AccessLogConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
-        lines = JsonLines if config.format == "json" else TextLines
-        self._lines = lines(config, gateway.clock).lines
+        as_json = config.format == "json"
+        self._lines = (JsonLines(config, gateway.clock) if as_json else TextLines(config)).lines
         self._always = status_codes(config.always) | {CLIENT_LEFT}
         self._all = config.sample_ratio >= 1 and not config.exclude_paths
         self._destination: _Destination | None = None

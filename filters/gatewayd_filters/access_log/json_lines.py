@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from msgspec import UNSET, Struct, defstruct, field
 from msgspec.json import Encoder
 
-from gatewayd import INSTANCE, PRINCIPAL, ROUTE, SERVICE, TRACE, Timestamps
+from gatewayd import INSTANCE, PRINCIPAL, ROUTE, SERVICE, TRACE, Timestamps, encodable
 from gatewayd_filters.access_log.redaction import LONGEST, REDACTED, shortened
 from gatewayd_filters.access_log.shown import CLIENT_LEFT, VERSIONS, Shown, reason
 
@@ -95,13 +95,14 @@ class JsonLines:
             return _encode_lines(lines)
         except UnicodeEncodeError:  # a lone surrogate, which a token may hold
             for line in lines:
-                _change_texts(line, _encodable)
+                _change_texts(line, encodable)
             return _encode_lines(lines)
 
     def _line(self, exchange: Exchange, offset: float) -> _Line:
         request, response, get = exchange.request, exchange.response, exchange.get
         peer, host, path, ended_at = request.peer, request.host, request.path, exchange.ended_at
-        # The first members, in their order; by name it takes twice the time. So does round().
+        # The first members are given in their order; by name it takes twice the time. Durations are
+        # cut to microseconds; to round() them takes twice the time as well.
         line: _Line = self._make(
             self._timestamps.of(offset + ended_at),
             request.method,
@@ -136,6 +137,8 @@ class JsonLines:
         if agent is not None:
             line.agent = agent.decode("latin-1") if self._shown.agent else REDACTED
             length += len(agent)
+        if length > LONGEST:  # asked once and not of each text, as hardly any line has a long one
+            _change_texts(line, shortened)
         if (
             self._lists_fields
             or request.query is not None
@@ -144,32 +147,29 @@ class JsonLines:
             or exchange.error is not None
         ):
             self._add_more(line, exchange)
-        elif length > LONGEST:
-            _change_texts(line, shortened)
         return line
 
     def _add_more(self, line: _Line, exchange: Exchange) -> None:
-        """Add what few lines have, and cut what is long."""
+        """Add what few lines have."""
         request, response = exchange.request, exchange.response
         if request.query is not None:
-            line.query = self._shown.query(request.query)
+            line.query = shortened(self._shown.query(request.query))
         if request.body:
             size = len(request.body) if isinstance(request.body, bytes) else request.body.length
             if size is not None:
                 line.received = size
         why = reason(exchange)
         if why is not None:
-            line.error = why
+            line.error = shortened(why)
         self._add_fields(line, self._request, request.headers)
         if response is not None:
             self._add_fields(line, self._response, response.headers)
-        _change_texts(line, shortened)
 
     def _add_fields(self, line: _Line, wanted: _Fields, headers: Headers) -> None:
         for name, (key, _) in wanted.items():
             value = self._shown.field(key, headers.value(key))
             if value is not None:
-                setattr(line, name, value)
+                setattr(line, name, shortened(value))
 
 
 def _change_texts(line: _Line, change: Callable[[str], str]) -> None:
@@ -177,10 +177,6 @@ def _change_texts(line: _Line, change: Callable[[str], str]) -> None:
         value = getattr(line, name)
         if isinstance(value, str):
             setattr(line, name, change(value))
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _fields(message: str, names: Iterable[str]) -> _Fields:

@@ -51,12 +51,10 @@ class TextLines:
 
     Args:
         config: The filter's settings.
-        clock: The clock of ``Exchange.received_at``.
 
     """
 
-    def __init__(self, config: AccessLogConfig, clock: Callable[[], float]) -> None:
-        self._clock = clock
+    def __init__(self, config: AccessLogConfig) -> None:
         self._shown = shown = Shown(config)
         self._redact = shown.query
         # Without them a line takes 4.2 us instead of 2.4.
