@@ -80,14 +80,13 @@ from gatewayd.store.store import Store
 from gatewayd.telemetry.lines import LineWriter, Timestamps, encodable
 from gatewayd.telemetry.metrics import SECONDS, Cell, Family, Histogram, Metrics
 from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
-from gatewayd.telemetry.trace_context import new_ids as new_trace_ids
 from gatewayd.telemetry.tracing import (
     TRACE,
     Attempt,
-    NewTrace,
     Trace,
     get_span_id,
     get_trace_id,
+    new_trace,
 )
 from gatewayd.upstream.connection import Timeouts
 
@@ -152,7 +151,6 @@ __all__ = [
     "Metrics",
     "Mutex",
     "Network",
-    "NewTrace",
     "NoBody",
     "NoInstance",
     "Observation",
@@ -199,7 +197,7 @@ __all__ = [
     "hash_api_key",
     "is_embedded",
     "load_public_key",
-    "new_trace_ids",
+    "new_trace",
     "read_pepper",
     "read_trace_context",
     "sign_header",

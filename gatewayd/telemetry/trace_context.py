@@ -7,9 +7,8 @@ field of a client must not break the request.
 
 from __future__ import annotations
 
-import os
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +31,6 @@ _B3 = re.compile(
 )
 _HEX_16_32 = re.compile(rb"[0-9a-f]{16}(?:[0-9a-f]{16})?")
 _HEX_16 = re.compile(rb"[0-9a-f]{16}")
-_NO_SPAN = "0" * 16
 
 
 class TraceContext:
@@ -69,32 +67,6 @@ class TraceContext:
 
     def __repr__(self) -> str:
         return f"<trace {self.trace_id} span {self.span_id}>"
-
-
-_Ids: TypeAlias = tuple[str, str]
-
-_drawn: list[_Ids] = []
-
-
-def new_ids() -> _Ids:
-    """Return a random trace id and span id: unique, not secret."""
-    try:
-        return _drawn.pop()
-    except IndexError:  # not asked before, as several threads may take the last ones
-        ids, *more = _draw()
-        _drawn.extend(more)
-        return ids
-
-
-def _draw() -> list[_Ids]:
-    """Return many pairs of ids, which are drawn at once: one by one they take a third more time.
-
-    All zeros are forbidden, and 128 bits are never all zero in practice; a span id is looked at, as
-    64 zero bits are only very unlikely.
-    """
-    digits = os.urandom(64 * 24).hex()
-    pairs = [(digits[at : at + 32], digits[at + 32 : at + 48]) for at in range(0, len(digits), 48)]
-    return [ids for ids in pairs if ids[1] != _NO_SPAN]
 
 
 def read_trace_context(fields: Mapping[bytes, bytes]) -> TraceContext | None:

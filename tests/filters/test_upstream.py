@@ -13,11 +13,11 @@ from gatewayd import (
     Exchange,
     Headers,
     Key,
-    NewTrace,
     Peer,
     Reject,
     Timeouts,
     Trace,
+    new_trace,
 )
 from gatewayd.testing import Recorder, contract, make_exchange, running
 from gatewayd_filters.upstream import Upstream, UpstreamConfig
@@ -82,7 +82,7 @@ async def test_a_request_goes_on_as_it_is(attempts: Attempts) -> None:
 
 async def test_tells_the_instance_of_a_trace_that_begins_here(attempts: Attempts) -> None:
     exchange = make_exchange()
-    trace = exchange[TRACE] = NewTrace()
+    trace = exchange[TRACE] = new_trace()
     assert f"traceparent: {trace.traceparent.decode()}" in await send(attempts, exchange)
 
 

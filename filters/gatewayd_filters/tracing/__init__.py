@@ -14,11 +14,10 @@ from gatewayd import (
     OBSERVATION,
     TRACE,
     Filter,
-    NewTrace,
     Observation,
     Trace,
     check_header,
-    new_trace_ids,
+    new_trace,
     read_trace_context,
 )
 from gatewayd_filters.tracing.config import TracingConfig
@@ -69,7 +68,7 @@ class Tracing(Filter[TracingConfig]):
         if drawn or not headers.lacks(self._told):
             return self._continue(exchange, forward, drawn=drawn)
         # Nobody has begun a trace, and this one is not recorded: so are most requests.
-        exchange[TRACE] = NewTrace()  # `upstream` tells it
+        exchange[TRACE] = new_trace()  # `upstream` tells it
         return forward(exchange)
 
     def _continue(
@@ -108,7 +107,8 @@ class Tracing(Filter[TracingConfig]):
     def _unrecorded(self, parent: TraceContext | None, *, sampled: bool) -> Trace:
         """Return the place in the trace of a gateway that adds no span to it."""
         if parent is None:
-            return Trace(*new_trace_ids(), sampled)
+            new = new_trace()
+            return Trace(new.trace_id, new.span_id, sampled)
         return Trace(parent.trace_id, parent.span_id, sampled, parent.state)
 
     def _write(self, request: Request, trace: Trace) -> None:

@@ -7,7 +7,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import TRACE, NewTrace, Peer, Reject, get_span_id, get_trace_id, sign_header
+from gatewayd import TRACE, Peer, Reject, get_span_id, get_trace_id, new_trace, sign_header
 from gatewayd.testing import Recorder, make_exchange, running
 from gatewayd_filters.tracing import Tracing, TracingConfig
 
@@ -49,7 +49,7 @@ async def test_a_request_without_a_trace_gets_one_that_plugins_can_name() -> Non
 
 
 def test_traces_that_begin_here_differ_and_are_none_of_zeros() -> None:
-    made = [NewTrace() for _ in range(1000)]
+    made = [new_trace() for _ in range(1000)]
     assert len({one.trace_id for one in made}) == len({one.span_id for one in made}) == 1000
     for one in made:
         assert re.fullmatch(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00", one.traceparent)
