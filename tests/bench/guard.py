@@ -4,8 +4,8 @@
 is what this build of Python needs for a call and an await: another build changes both, something
 slower in gatewayd only one. Only the chain itself, ``gatewayd.pipeline.link``, is not guarded.
 
-A change that makes something cheaper, or dearer for a good reason, sets `LIMITS` again: 8 % above
-the larger of the ratios that the Pythons of CI print (``.ci/run`` has which these are).
+A change that makes something cheaper, or dearer for a good reason, sets `LIMITS` again: about 8 %
+above the larger of the ratios that it prints with the Pythons that ``.ci/run`` tests with.
 """
 
 from __future__ import annotations
