@@ -13,6 +13,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet
 
 BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk redis-server:redis-server
+GUARD_PROGRAMS := valgrind:valgrind
 TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium curl:curl mariadbd:mariadb-server \
 	promtool:prometheus
 
@@ -59,7 +60,7 @@ bench-smoke: $(VENV)/.bench bench-programs ## Run the benchmark for a minute, to
 	$(PY) -m tests.bench --smoke $(ARGS)
 
 .PHONY: bench-guard
-bench-guard: $(VENV)/.dev ## Fail where the filters have become slower, relative to Python itself
+bench-guard: $(VENV)/.dev guard-programs ## Fail where an exchange takes more instructions than it may
 	$(PY) -m tests.bench.guard
 
 .PHONY: bench-routing
@@ -102,12 +103,15 @@ clean: ## Remove the virtual environment, caches and what was built
 	rm -rf $(VENV) .venv-system .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-.PHONY: test-programs bench-programs
+.PHONY: test-programs bench-programs guard-programs
 test-programs:
 	@scripts/install_packages.sh $(TEST_PROGRAMS)
 
 bench-programs:
 	@scripts/install_packages.sh $(BENCH_PROGRAMS)
+
+guard-programs:
+	@scripts/install_packages.sh $(GUARD_PROGRAMS)
 
 $(VENV)/.pip: scripts/venv.sh
 	@echo "making the virtual environment $(VENV)"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from gatewayd.body import Body
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.ended import EndedExchanges
     from gatewayd.filter import Forward
     from gatewayd.pipeline import Pipeline
     from gatewayd.timers import Clock
@@ -47,6 +48,11 @@ class InMemoryGateway:
     def pipeline(self) -> Pipeline:
         """The filters of the running generation, for who makes exchanges of its own."""
         return self._generations.current.pipeline
+
+    @property
+    def ended(self) -> EndedExchanges:
+        """Takes notice of those exchanges when they have ended."""
+        return self._generations.current.gateway.ended
 
     async def send(
         self,

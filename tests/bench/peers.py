@@ -81,6 +81,16 @@ def gatewayd_config(origins: Sequence[int], paths: dict[str, str]) -> str:
     )
 
 
+def observed(config: str, folder: Path) -> str:
+    """Return such a configuration with metrics, an access log and tracing that records nothing."""
+    filters = '["access_log", "metrics", "tracing", "route_match"'
+    return (
+        config.replace('["route_match"', filters)
+        + f'[filters.access_log]\npath = "{folder}/access.log"\n'
+        + "[filters.tracing]\nsample_ratio = 0.0\n"
+    )
+
+
 def nginx(place: Place) -> Process:
     """Return nginx; without temporary files, as the others stream too."""
     servers = "".join(f"        server 127.0.0.1:{port};\n" for port in place.origins)

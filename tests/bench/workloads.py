@@ -21,7 +21,7 @@ from tests.bench.load import (
     small_requests,
 )
 from tests.bench.origins import body_origin, json_origin, write_body
-from tests.bench.peers import PEERS, gatewayd_config
+from tests.bench.peers import PEERS, gatewayd_config, observed
 from tests.bench.transfer import check_bodies, download, upload
 from tests.support.process import free_port
 from tests.support.redis_server import RedisServer
@@ -182,11 +182,7 @@ def telemetry(plan: Plan) -> Iterator[list[Contest]]:
 def _observed(place: Place, *, on: bool, admin: int | None = None) -> Process:
     config = gatewayd_config(place.origins, {"everything": "/"})
     if on:
-        config = config.replace(
-            '["route_match"', '["access_log", "metrics", "tracing", "route_match"'
-        )
-        config += f'[filters.access_log]\npath = "{place.folder}/access.log"\n'
-        config += "[filters.tracing]\nsample_ratio = 0.0\n"
+        config = observed(config, place.folder)
     if admin is not None:
         config += f'[admin]\nlisten = "127.0.0.1:{admin}"\n'
     return GatewayProcess(config, place.folder, port=place.port, cores=place.cores)
