@@ -151,8 +151,9 @@ class _Side(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Pass the end on; the transport stays open for the other direction."""
         self._eof = True
-        other = cast("_Side", self.other)
-        if other._eof or not other.transport.can_write_eof():
+        other = self.other
+        # There is none where TLS, whose transport reads on while it closes, tells of a farewell.
+        if other is None or other._eof or not other.transport.can_write_eof():
             self._tunnel.close()
             return False
         other.transport.write_eof()

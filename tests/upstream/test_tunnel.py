@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from gatewayd import BadResponse, Response
+from gatewayd.config.schema import UpstreamTlsConfig
+from gatewayd.services.tls import ClientTls
 from tests.support.certificates import Authority
-from tests.support.raw import SECONDS, Wire, until
+from tests.support.raw import SECONDS, Wire, raw_origin, until
 from tests.support.upstream import make_attempt, make_pool, stream
 
 if TYPE_CHECKING:
@@ -367,6 +369,22 @@ async def test_what_is_unsent_over_tls_at_the_end_still_arrives(
         assert await asyncio.to_thread(one.client.read_to_end) == UNSENT[1:]
         one.client.close()
         await until(lambda: not one.is_open)
+
+
+async def test_a_tunnel_over_tls_that_nobody_runs_is_closed_and_nothing_is_logged(
+    sweeper: Sweeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw_origin(Authority(tmp_path).server_context("origin.test")) as origin:
+        tls = ClientTls("origin", UpstreamTlsConfig(verify=False)).context
+        pool = make_pool(sweeper, origin.url.replace("http:", "https:"), tls)
+        response = asyncio.create_task(pool.send(make_attempt(upgrade="websocket")))
+        wire = await origin.accept()
+        await wire.read_head()
+        wire.send(SWITCH)
+        await (await response).discard()
+        assert await wire.read_to_end() == b""
+        await until(lambda: len(sweeper) == 0)
+    assert caplog.records == []
 
 
 async def test_a_cancelled_tunnel_closes_both_sides(tunnel: Opener) -> None:
