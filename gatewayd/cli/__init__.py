@@ -2,7 +2,7 @@
 
 A command is imported when it is run, so that each starts as fast as what it needs; what ``--help``
 says of it stands here for the same reason. Exit status: 0 for success, 1 for what has failed, 2 for
-a command line that is wrong.
+a command line that is wrong, 3 for a list that lacks what cannot be read.
 """
 
 from __future__ import annotations
@@ -93,7 +93,13 @@ _keys.command(
     """,
 )
 _keys.command(
-    "gatewayd.cli.keys_list:keys_list", name="list", help="List the API keys; no secret is shown."
+    "gatewayd.cli.keys_list:keys_list",
+    name="list",
+    help="""List the API keys; no secret is shown.
+
+    Where the database has rows that cannot be read, the others are listed, these are named on
+    standard error, and the exit status is 3.
+    """,
 )
 _keys.command(
     "gatewayd.cli.keys_show:keys_show",

@@ -116,7 +116,10 @@ def shown(moment: int | None) -> str:
     """Return a moment of the store for people to read; empty for none."""
     if moment is None:
         return ""
-    return datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return datetime.fromtimestamp(moment / 1e6, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    except (OSError, OverflowError, ValueError):  # beyond the year 9999, by SQL: as it is there
+        return str(moment)
 
 
 def described(record: ApiKeyRecord) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -10,12 +11,14 @@ from cyclopts import Parameter
 from gatewayd.cli.keys import described, opened
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json, print_table
+from gatewayd.store.records import ApiKeyRecord, UnreadableApiKey
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from gatewayd.store.records import ApiKeyRecord
+UNREADABLE = 3
+"""Exit status where keys are listed, but the rows of others cannot be read."""
 
 _COLUMNS = ("id", "owner", "name", "status", "roles", "expires", "last_used")
 _OWNER = Parameter(help="Only the keys of this owner.")
@@ -29,19 +32,23 @@ def keys_list(
     config: ConfigOption = DEFAULT_CONFIG,
     env: EnvOption = None,
     json: JsonOption = False,
-) -> None:
-    """Print the keys."""
-    records = asyncio.run(_list(config, env, owner, everything=everything))
-    keys = [described(record) for record in records]
+) -> int:
+    """Print the keys, and which rows cannot be read; return the exit status."""
+    found = asyncio.run(_list(config, env, owner, everything=everything))
+    keys = [described(one) for one in found if isinstance(one, ApiKeyRecord)]
     if json:
         print_json(keys)
-        return
-    print_table(_COLUMNS, [[_cell(key[column]) for column in _COLUMNS] for key in keys])
+    else:
+        print_table(_COLUMNS, [[_cell(key[column]) for column in _COLUMNS] for key in keys])
+    unreadable = [one for one in found if isinstance(one, UnreadableApiKey)]
+    for one in unreadable:
+        print(one, file=sys.stderr)
+    return UNREADABLE if unreadable else 0
 
 
 async def _list(
     config: Path, env: str | None, owner: str | None, *, everything: bool
-) -> Sequence[ApiKeyRecord]:
+) -> Sequence[ApiKeyRecord | UnreadableApiKey]:
     async with opened(config, env) as keys:
         return await keys.table.list(owner=owner, include_revoked=everything)
 

@@ -25,6 +25,8 @@ _LASTS = Parameter(
     name="--lasts", help="With --jti: seconds until the token has expired by itself."
 )
 _LONGEST = 365 * 86_400
+# MySQL's and MariaDB's; SQLite takes any, and tokens are checked whatever the length.
+_LIMIT = "an id (jti) may have 255 characters, or 254 where it ends with a space or a backslash"
 
 
 def token_revoke(
@@ -53,7 +55,7 @@ def _of_token(token: str) -> tuple[str, float]:
     except jwt.PyJWTError as error:
         raise GatewayError(f"no token: {error}") from error
     jti, expires_at = claims.get("jti"), claims.get("exp")
-    if not isinstance(jti, str) or not 0 < len(jti) <= 255:
+    if not isinstance(jti, str) or not jti:
         raise GatewayError("the token has no id (jti), by which it could be revoked")
     if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)):
         raise GatewayError("the token does not expire (exp); the gateway refuses it anyway")
@@ -61,6 +63,7 @@ def _of_token(token: str) -> tuple[str, float]:
 
 
 async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:
+    from gatewayd.store.errors import StoreRefused
     from gatewayd.store.store import Store
 
     store = Store(config.store)
@@ -69,6 +72,8 @@ async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:
         await store.revoked_tokens.add(jti, int(expires_at * 1e6))
         # Those that have expired need not be remembered; a day more, for clocks that differ.
         await store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
+    except StoreRefused as error:
+        raise GatewayError(f"{error}; {_LIMIT}, and this one has {len(jti)}") from error
     finally:
         await store.close()
     actor = f"{getpass.getuser()} (command line)"

@@ -66,13 +66,17 @@ class ApiKeys:
             StoreUnavailable: the store is away.
 
         """
-        found = _all_readable(await self._select(_ROWS.where(api_keys.c.id == key_id)))
-        return found[0] if found else None
+        found = await self._select(_ROWS.where(api_keys.c.id == key_id))
+        if not found:
+            return None
+        if isinstance(found[0], UnreadableApiKey):
+            raise StoreError(str(found[0]))
+        return found[0]
 
     async def list(
         self, owner: str | None = None, *, include_revoked: bool = False, limit: int = 10_000
-    ) -> Sequence[ApiKeyRecord]:
-        """Return the keys, the oldest first.
+    ) -> Sequence[ApiKeyRecord | UnreadableApiKey]:
+        """Return the keys, the oldest first; a row that cannot be read is told of in its place.
 
         Args:
             owner: Of whom; of everybody where absent.
@@ -80,7 +84,6 @@ class ApiKeys:
             limit: Most keys.
 
         Raises:
-            StoreError: the row of one of them cannot be read.
             StoreUnavailable: the store is away.
 
         """
@@ -89,7 +92,7 @@ class ApiKeys:
             query = query.where(api_keys.c.owner == owner)
         if not include_revoked:
             query = query.where(api_keys.c.revoked_at.is_(None))
-        return _all_readable(await self._select(query))
+        return await self._select(query)
 
     async def changed_since(
         self, version: int, limit: int = 1000
@@ -216,12 +219,3 @@ def _texts(row: dict[str, Any], name: str) -> list[str]:
     if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
         raise ValueError(f"{name} is no JSON array of strings")
     return found
-
-
-def _all_readable(found: Sequence[ApiKeyRecord | UnreadableApiKey]) -> Sequence[ApiKeyRecord]:
-    records = []
-    for one in found:
-        if isinstance(one, UnreadableApiKey):
-            raise StoreError(f"the row of the API key {one.id!r} cannot be read: {one.reason}")
-        records.append(one)
-    return records

@@ -56,6 +56,9 @@ class UnreadableApiKey:
     version: int
     reason: str
 
+    def __str__(self) -> str:
+        return f"the row of the API key {self.id!r} cannot be read: {self.reason}"
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerTransition:

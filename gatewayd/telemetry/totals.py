@@ -54,20 +54,22 @@ class Family:
     bounds: list[float]
     cells: Mapping[Key, Numbers]
 
-    def plus(self, other: Family) -> Family:
-        """Return both together; where the other one disagrees about what it is, this one alone.
+    def plus(self, others: Iterable[Family]) -> Family:
+        """Return all together, without those that disagree about what this one is.
 
         Workers with other code may run beside those before them in the middle of an upgrade.
         """
-        bounds = self.bounds or other.bounds
-        if (self.kind, self.labels, self.combine) != (other.kind, other.labels, other.combine) or (
-            other.bounds and other.bounds != bounds
-        ):
-            return self
-        cells = dict(self.cells)
-        for key, numbers in other.cells.items():
-            known = cells.get(key)
-            cells[key] = numbers if known is None else self._together(known, numbers)
+        what = (self.kind, self.labels, self.combine)
+        bounds, cells = self.bounds, dict(self.cells)
+        for other in others:
+            if (other.kind, other.labels, other.combine) != what:
+                continue
+            if bounds and other.bounds and other.bounds != bounds:
+                continue
+            bounds = bounds or other.bounds
+            for key, numbers in other.cells.items():
+                known = cells.get(key)
+                cells[key] = numbers if known is None else self._together(known, numbers)
         return replace(self, bounds=bounds, cells=cells)
 
     def _together(self, one: Numbers, other: Numbers) -> Numbers:
@@ -141,7 +143,7 @@ class Totals:
         base = dict(self._base)
         for name, family in last.families.items():
             if family.kind != "gauge":
-                base[name] = base[name].plus(family) if name in base else family
+                base[name] = base[name].plus([family]) if name in base else family
         self._base = base
 
     async def families(self) -> dict[str, Family]:
@@ -197,9 +199,7 @@ class Totals:
 
 def _sum(parts: Iterable[Family]) -> Family:
     first, *others = parts
-    for other in others:
-        first = first.plus(other)
-    return first.in_plain_numbers()
+    return first.plus(others).in_plain_numbers()
 
 
 def _number(value: float | None) -> float:

@@ -68,12 +68,12 @@ class Tunnel:
             rest: What the client sent right behind its request.
 
         """
-        if self._on_end is None:
-            transport.close()
-            return
         client = self._client = _Side(self, transport)
         client.other, self._upstream.other = self._upstream, client
         transport.set_protocol(client)
+        if self._on_end is None:
+            self._close_sides()
+            return
         if self._rest:
             transport.write(self._rest)
         if rest:
@@ -94,39 +94,52 @@ class Tunnel:
         if self._on_end is not None:
             self.close()
             return
-        self._sweeper.forget(self)
-        for transport in self._transports():
-            transport.abort()
+        self.expires_at = NEVER
+        for side in self._sides():
+            side.transport.abort()
 
     def close(self) -> None:
         """Close both sides, each once it has taken what is unsent. Safe to call twice."""
         if self._on_end is None:
             return
         on_end, self._on_end = self._on_end, None
-        unsent = 0
-        for transport in self._transports():
-            unsent += transport.get_write_buffer_size()
-            transport.close()
-        if unsent:
-            flush = min(_FLUSH_SECONDS, self._idle_timeout)
-            self.expires_at = self._sweeper.clock() + flush
-        else:
-            self._sweeper.forget(self)
+        self._close_sides()
         if not self._ended.done():
             self._ended.set_result(None)
         on_end()
 
-    def _transports(self) -> list[asyncio.Transport]:
-        sides = [self._upstream] if self._client is None else [self._upstream, self._client]
-        return [side.transport for side in sides]
+    def lost(self) -> None:
+        """End the tunnel, as a side has been lost; it is watched until both have."""
+        self.close()
+        if all(side.lost for side in self._sides()):
+            self._sweeper.forget(self)
+
+    def _close_sides(self) -> None:
+        # Watched whether or not a transport tells of bytes that wait: one of TLS does not count
+        # what it has given to the one below it, which waits for the client without end.
+        self.expires_at = self._sweeper.clock() + min(_FLUSH_SECONDS, self._idle_timeout)
+        self._sweeper.watch(self)
+        for side in self._sides():
+            side.transport.close()
+
+    def _sides(self) -> list[_Side]:
+        return [self._upstream] if self._client is None else [self._upstream, self._client]
 
 
 class _Side(asyncio.Protocol):
-    """One end: reads for the other."""
+    """One end: reads for the other.
+
+    Attributes:
+        transport: Its connection.
+        other: The other end, once there is one.
+        lost: Whether the connection has ended.
+
+    """
 
     def __init__(self, tunnel: Tunnel, transport: asyncio.Transport) -> None:
         self._tunnel = tunnel
         self.transport = transport
+        self.lost = False
         self.other: _Side | None = None
         self._eof = False
 
@@ -138,8 +151,9 @@ class _Side(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Pass the end on; the transport stays open for the other direction."""
         self._eof = True
-        other = cast("_Side", self.other)
-        if other._eof or not other.transport.can_write_eof():
+        other = self.other
+        # There is none where TLS, whose transport reads on while it closes, tells of a farewell.
+        if other is None or other._eof or not other.transport.can_write_eof():
             self._tunnel.close()
             return False
         other.transport.write_eof()
@@ -154,4 +168,5 @@ class _Side(asyncio.Protocol):
             self.other.transport.resume_reading()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  # asyncio's contract
-        self._tunnel.close()
+        self.lost = True
+        self._tunnel.lost()

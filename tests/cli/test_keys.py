@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -87,6 +90,63 @@ def test_keys_are_listed_by_owner(run: Command) -> None:
     other = run("keys", "create", "--owner", "billing").out.split("_")[1]
     listed = run("keys", "list", "--owner", "billing").out.splitlines()
     assert [line.split()[0] for line in listed] == ["id", other]
+
+
+def by_hand(tmp_path: Path, statement: str, key_id: str) -> None:
+    """Change the row of a key as with SQL by hand."""
+    with closing(sqlite3.connect(tmp_path / "var/gatewayd.db")) as database, database:
+        assert database.execute(f"{statement} WHERE id = ?", [key_id]).rowcount == 1
+
+
+BROKEN = [
+    ("roles = '[\"admin'", "roles is no JSON array of strings"),
+    ("networks = '7'", "networks is no JSON array of strings"),
+    ("expires_at = 'soon'", "expires_at is no integer"),
+    ("hash = hash || 'secret'", "hash is not hexadecimal"),
+]
+
+
+@pytest.mark.parametrize(("change", "reason"), BROKEN)
+def test_a_row_that_cannot_be_read_is_named(
+    run: Command, tmp_path: Path, change: str, reason: str
+) -> None:
+    _, key_id = create(run)
+    by_hand(tmp_path, f"UPDATE api_keys SET {change}", key_id)
+    assert run("keys", "list").err == (
+        f"the row of the API key {key_id!r} cannot be read: {reason}\n"
+    )
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["table", "json"])
+def test_rows_that_cannot_be_read_keep_no_other_from_the_list(
+    run: Command, tmp_path: Path, form: tuple[str, ...]
+) -> None:
+    ids = [create(run)[1] for _ in range(4)]
+    for key_id in (ids[0], ids[2]):
+        by_hand(tmp_path, "UPDATE api_keys SET roles = '['", key_id)
+    status, out, err = run("keys", "list", *form)
+    assert status == 3
+    assert [key_id for key_id in ids if key_id in out] == [ids[1], ids[3]]
+    assert [key_id for key_id in ids if key_id in err] == [ids[0], ids[2]]
+
+
+def test_a_list_in_json_is_whole_where_no_row_can_be_read(run: Command, tmp_path: Path) -> None:
+    by_hand(tmp_path, "UPDATE api_keys SET roles = '['", create(run)[1])
+    assert json.loads(run("keys", "list", "--json").out) == []
+
+
+def test_a_row_of_another_owner_is_not_named(run: Command, tmp_path: Path) -> None:
+    by_hand(tmp_path, "UPDATE api_keys SET roles = '['", create(run)[1])
+    assert run("keys", "list", "--owner", "billing", "--json").json() == []
+
+
+@pytest.mark.parametrize("moment", [2**63 - 1, -(2**63), 253_402_300_800_000_000])
+def test_a_moment_that_no_calendar_has_is_listed_as_it_is(
+    run: Command, tmp_path: Path, moment: int
+) -> None:
+    _, key_id = create(run)
+    by_hand(tmp_path, f"UPDATE api_keys SET created_at = {moment}", key_id)
+    assert run("keys", "show", key_id, "--json").json()["created"] == str(moment)
 
 
 def test_a_rotated_key_keeps_its_id_and_gets_another_secret(run: Command) -> None:

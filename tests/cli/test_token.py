@@ -17,6 +17,7 @@ from gatewayd.cli import main
 from gatewayd.crypto import load_private_key, load_public_key
 from gatewayd.store.settings import StoreConfig
 from gatewayd.store.store import Store
+from tests.support.mariadb import MariaDb
 from tests.support.process import free_port
 from tests.support.tokens import SECRET, by_hand, private_key, private_pem, public_pem
 
@@ -316,3 +317,30 @@ def test_revokes_a_token(gatewayd: Any, tmp_path: Path, arguments: list[str]) ->
 @pytest.mark.parametrize("token", ["nonsense", mint(), mint(jti=7)])
 def test_what_cannot_be_revoked(gatewayd: Any, config: str, token: str) -> None:
     assert gatewayd("token", "revoke", token, "-c", config)[0] == 1
+
+
+LONG_IDS = ["a" * 254 + " ", "a" * 254 + "\\", "a" * 256]
+
+
+@pytest.mark.parametrize("jti", LONG_IDS, ids=["space", "backslash", "256"])
+def test_an_id_of_any_length_is_revoked_with_sqlite(
+    gatewayd: Any, tmp_path: Path, jti: str
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'store.url = "sqlite:///{tmp_path}/gatewayd.db"\n{CONFIG}')
+    assert gatewayd("token", "revoke", mint(jti=jti), "-c", str(file))[0] == 0
+    assert asyncio.run(revoked(tmp_path)) == {jti}
+
+
+def test_an_id_that_the_database_has_no_room_for(gatewayd: Any, tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    with MariaDb(tmp_path) as server:
+        file.write_text(f'store.url = "{server.url("gateway_ids")}"\n{CONFIG}')
+        assert gatewayd("init-db", "-c", str(file))[0] == 0
+        told = [gatewayd("token", "revoke", mint(jti=jti), "-c", str(file)) for jti in LONG_IDS]
+        fits = gatewayd("token", "revoke", "--jti", "a" * 253 + " ", "-c", str(file))
+    for (status, _, err), jti in zip(told, LONG_IDS, strict=True):
+        assert status == 1
+        assert "255 characters, or 254 where it ends with a space or a backslash" in err
+        assert err.endswith(f"this one has {len(jti)}\n")
+    assert fits[0] == 0

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from gatewayd.store.errors import StoreError, StoreRefused
-from gatewayd.store.records import ApiKeyRecord, BreakerTransition
+from gatewayd.store.records import ApiKeyRecord, BreakerTransition, UnreadableApiKey
 from gatewayd.store.schema import ExactText, api_keys, counters, metadata
 from gatewayd.store.setup import execute_sql_file, initialize
 from gatewayd.store.store import Store
@@ -203,17 +203,28 @@ async def test_no_other_key_is_changed_than_the_one_that_is_named(store: Store, 
     assert await store.api_keys.get("one") == made
 
 
-@pytest.mark.parametrize("name", ["get", "list"])
-async def test_a_key_whose_row_cannot_be_read_is_named(store: Store, name: str) -> None:
+async def break_row(store: Store, key_id: str) -> None:
+    """Make the row of a key unreadable, as with SQL by hand."""
+
+    async def work(connection: AsyncConnection) -> None:
+        statement = api_keys.update().where(api_keys.c.id == key_id)
+        await connection.execute(statement.values(hash="?"))
+
+    await store._database.write(work)
+
+
+async def test_a_key_whose_row_cannot_be_read_is_named(store: Store) -> None:
     await store.api_keys.create(KEY)
-
-    async def by_hand(connection: AsyncConnection) -> None:
-        await connection.execute(api_keys.update().values(hash="?"))
-
-    await store._database.write(by_hand)
-    work = {"get": lambda: store.api_keys.get("one"), "list": store.api_keys.list}[name]
+    await break_row(store, "one")
     with pytest.raises(StoreError, match=r"'one' cannot be read: hash is not hexadecimal"):
-        await work()
+        await store.api_keys.get("one")
+
+
+async def test_a_row_that_cannot_be_read_has_its_place_in_the_list(store: Store) -> None:
+    made = [await store.api_keys.create(replace(KEY, id=key_id)) for key_id in "abc"]
+    await break_row(store, "b")
+    unreadable = UnreadableApiKey("b", made[1].version, "hash is not hexadecimal")
+    assert await store.api_keys.list() == [made[0], unreadable, made[2]]
 
 
 @pytest.mark.parametrize("other", ["ada ", "ada\\", "Ada"])

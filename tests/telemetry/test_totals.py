@@ -25,9 +25,9 @@ async def counted(value: float, name: str = "a") -> Snapshot:
     return await snapshot(metrics)
 
 
-async def observed(*values: float) -> Snapshot:
+async def observed(*values: float, bounds: tuple[float, ...] = (1.0,)) -> Snapshot:
     metrics = Metrics()
-    histogram = metrics.histogram("t_seconds", "A histogram.", bounds=(1.0,)).labels()
+    histogram = metrics.histogram("t_seconds", "A histogram.", bounds=bounds).labels()
     for value in values:
         histogram.observe(value)
     return await snapshot(metrics)
@@ -60,6 +60,15 @@ async def test_a_sum_of_floats_is_their_sum() -> None:
     await totals.update(0, 0, await observed(0.1, 0.2), 0)
     await totals.update(1, 0, await observed(0.3), 0)
     assert value_of(totals, "t_seconds") == pytest.approx(0.6, abs=1e-11)
+
+
+async def test_a_worker_that_counts_in_other_bounds_is_left_out() -> None:
+    totals = Totals()
+    await totals.update(0, 0, await observed(), 0)  # nothing yet, so it has no bounds to tell
+    await totals.update(1, 0, await observed(0.5, bounds=(1.0,)), 0)
+    await totals.update(2, 0, await observed(0.5, bounds=(2.0,)), 0)
+    await totals.update(3, 0, await observed(0.25, bounds=(1.0,)), 0)
+    assert value_of(totals, "t_seconds") == 0.75
 
 
 async def test_an_answer_asked_for_earlier_changes_nothing() -> None:

@@ -2,17 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from gatewayd import BadResponse, Response
-from tests.support.raw import Wire, until
+from gatewayd.config.schema import UpstreamTlsConfig
+from gatewayd.services.tls import ClientTls
+from tests.support.certificates import Authority
+from tests.support.raw import SECONDS, Wire, raw_origin, until
 from tests.support.upstream import make_attempt, make_pool, stream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    import ssl
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from gatewayd.testing import FakeClock
     from gatewayd.timers import Sweeper
@@ -50,14 +56,14 @@ class Opener:
     def __init__(self, sweeper: Sweeper, origin: RawOrigin, port: int) -> None:
         self._sweeper = sweeper
         self._origin = origin
-        self._port = port
+        self.port = port
         self.transports: asyncio.Queue[asyncio.Transport] = asyncio.Queue()
         self.opened: list[Opened] = []
         self.wires: list[Wire] = []
 
     async def connect(self, **settings: int) -> tuple[Wire, asyncio.Transport]:
         """Connect a client; return both ends of its connection."""
-        wire = await Wire.connect(self._port, **settings)
+        wire = await Wire.connect(self.port, **settings)
         self.wires.append(wire)
         return wire, await self.transports.get()
 
@@ -85,14 +91,19 @@ class Opener:
 
 
 @asynccontextmanager
-async def opening(sweeper: Sweeper, origin: RawOrigin) -> AsyncIterator[Opener]:
+async def opening(
+    sweeper: Sweeper, origin: RawOrigin, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Opener]:
     class Accepting(asyncio.Protocol):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             opener.transports.put_nowait(cast("asyncio.Transport", transport))
 
-    server = await asyncio.get_running_loop().create_server(Accepting, "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(Accepting, "127.0.0.1", 0, ssl=tls)
     opener = Opener(sweeper, origin, server.sockets[0].getsockname()[1])
-    yield opener
+    try:
+        yield opener
+    finally:
+        server.close()
     for wire in opener.wires:
         wire.close()
     for one in opener.opened:
@@ -100,7 +111,6 @@ async def opening(sweeper: Sweeper, origin: RawOrigin) -> AsyncIterator[Opener]:
         await one.running
         assert one.pool._open == 0
         await until(one.transport.is_closing)
-    server.close()
 
 
 @pytest.fixture
@@ -245,6 +255,136 @@ async def fill(one: Opened) -> int:
         size += 65536
         await asyncio.sleep(0)
     return size
+
+
+UNSENT = b"x" * 60_000
+"""More than small buffers of the kernel take, and less than what a TLS transport waits with."""
+
+
+class TlsClient:
+    """A client of TLS that reads only what the test reads.
+
+    Streams would not do: TLS in them reads on, by hundreds of kilobytes that nobody asked for.
+    """
+
+    def __init__(self, authority: Authority, port: int) -> None:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(SECONDS)
+        sock.connect(("127.0.0.1", port))
+        context = authority.client_context()
+        self._sock = context.wrap_socket(sock, server_hostname="localhost")
+
+    def stay(self) -> None:
+        """Say nothing."""
+
+    def end(self) -> None:
+        """Close the sending side, without the farewell of TLS."""
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def read(self, count: int) -> bytes:
+        """Return so many bytes at most."""
+        return self._sock.recv(count)
+
+    def read_to_end(self) -> bytes:
+        """Return all that comes until the other end says farewell."""
+        received = b""
+        while piece := self._sock.recv(65536):
+            received += piece
+        return received
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._sock.close()
+
+
+class Unsent:
+    """A tunnel that has ended, with bytes for its client that TLS takes for sent.
+
+    Attributes:
+        client: The client's end.
+        transport: The gateway's end of the client's connection.
+
+    """
+
+    def __init__(self, client: TlsClient, transport: asyncio.Transport) -> None:
+        self.client = client
+        self.transport = transport
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the gateway still has the connection."""
+        return self.transport.get_extra_info("peername") is not None
+
+
+@asynccontextmanager
+async def unsent(
+    sweeper: Sweeper, origin: RawOrigin, folder: Path, how: Callable[[TlsClient], None]
+) -> AsyncIterator[Unsent]:
+    """End a tunnel while its client, which takes nothing, ends its own side in some way."""
+    authority = Authority(folder)
+    async with opening(sweeper, origin, authority.server_context("localhost")) as opener:
+        one, response = await opener.switch()
+        client = await asyncio.to_thread(TlsClient, authority, opener.port)
+        transport = await opener.transports.get()
+        # The connection's own buffer, not TLS's: what it takes is seen nowhere.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        try:
+            one.origin.send(UNSENT)
+            running = asyncio.create_task(response.tunnel.run(transport, b""))
+            await asyncio.to_thread(client.read, 1)
+            how(client)
+            one.origin.end()
+            await running
+            assert transport.get_write_buffer_size() == 0
+            yield Unsent(client, transport)
+        finally:
+            client.close()
+            one.origin.close()
+            transport.abort()
+
+
+HOW = [TlsClient.stay, TlsClient.end]
+
+
+@pytest.mark.parametrize("how", HOW)
+async def test_a_client_that_takes_nothing_over_tls_at_the_end_is_broken_off(
+    sweeper: Sweeper,
+    origin: RawOrigin,
+    clock: FakeClock,
+    tmp_path: Path,
+    how: Callable[[TlsClient], None],
+) -> None:
+    async with unsent(sweeper, origin, tmp_path, how) as one:
+        assert one.is_open
+        clock.advance(60)
+        await until(lambda: not one.is_open)
+        await until(lambda: len(sweeper) == 0)
+
+
+async def test_what_is_unsent_over_tls_at_the_end_still_arrives(
+    sweeper: Sweeper, origin: RawOrigin, tmp_path: Path
+) -> None:
+    async with unsent(sweeper, origin, tmp_path, TlsClient.stay) as one:
+        assert await asyncio.to_thread(one.client.read_to_end) == UNSENT[1:]
+        one.client.close()
+        await until(lambda: not one.is_open)
+
+
+async def test_a_tunnel_over_tls_that_nobody_runs_is_closed_and_nothing_is_logged(
+    sweeper: Sweeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with raw_origin(Authority(tmp_path).server_context("origin.test")) as origin:
+        tls = ClientTls("origin", UpstreamTlsConfig(verify=False)).context
+        pool = make_pool(sweeper, origin.url.replace("http:", "https:"), tls)
+        response = asyncio.create_task(pool.send(make_attempt(upgrade="websocket")))
+        wire = await origin.accept()
+        await wire.read_head()
+        wire.send(SWITCH)
+        await (await response).discard()
+        assert await wire.read_to_end() == b""
+        await until(lambda: len(sweeper) == 0)
+    assert caplog.records == []
 
 
 async def test_a_cancelled_tunnel_closes_both_sides(tunnel: Opener) -> None:
