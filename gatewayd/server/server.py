@@ -77,7 +77,8 @@ class Server:
                 backlog=limits.backlog,
                 ssl=self._tls.context if self._tls else None,
                 ssl_handshake_timeout=limits.header_timeout if self._tls else None,
-                ssl_shutdown_timeout=5.0 if self._tls else None,
+                # It holds for what is unsent as well, which has that time without TLS too.
+                ssl_shutdown_timeout=limits.send_timeout if self._tls else None,
             )
         )
 

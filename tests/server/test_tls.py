@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.certificates import Authority
 from tests.support.in_process import InProcessGateway, serving
 from tests.support.plugins import answering, plugins_with
 from tests.support.raw import Wire
+from tests.support.tls_client import TlsClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -376,6 +378,32 @@ async def test_a_client_that_speaks_no_tls_is_turned_away(
         assert not (await wire.read_to_end()).startswith(b"HTTP/")
         wire.close()
         assert await served_name(gateway, authority.client_context(), "gateway.test")
+
+
+@pytest.mark.slow
+async def test_the_end_of_a_response_has_the_time_of_sending(
+    authority: Authority, tmp_path: Path
+) -> None:
+    """A client that takes nothing for 6 s, which is shorter than `send_timeout`, loses nothing."""
+    size = 8_000_000
+
+    async def much(exchange: Exchange) -> Response:
+        return Response(200, body=bytes(size))
+
+    def ask_and_read_late(port: int) -> bytes:
+        client = TlsClient(authority, port, "gateway.test")
+        try:
+            client.send(HEALTH)
+            client.read(1)
+            time.sleep(6)
+            return client.read_to_end()
+        finally:
+            client.close()
+
+    text = config(sign(authority, "one", "gateway.test"), filters=["answer"])
+    async with serving(text, tmp_path, plugins_with(answering(much))) as gateway:
+        received = await asyncio.to_thread(ask_and_read_late, gateway.port)
+    assert len(received.partition(b"\r\n\r\n")[2]) == size
 
 
 async def refused(gateway: InProcessGateway, context: ssl.SSLContext) -> None:

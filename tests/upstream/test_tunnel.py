@@ -12,7 +12,8 @@ from gatewayd import BadResponse, Response
 from gatewayd.config.schema import UpstreamTlsConfig
 from gatewayd.services.tls import ClientTls
 from tests.support.certificates import Authority
-from tests.support.raw import SECONDS, Wire, raw_origin, until
+from tests.support.raw import Wire, raw_origin, until
+from tests.support.tls_client import TlsClient
 from tests.support.upstream import make_attempt, make_pool, stream
 
 if TYPE_CHECKING:
@@ -259,43 +260,6 @@ async def fill(one: Opened) -> int:
 
 UNSENT = b"x" * 60_000
 """More than small buffers of the kernel take, and less than what a TLS transport waits with."""
-
-
-class TlsClient:
-    """A client of TLS that reads only what the test reads.
-
-    Streams would not do: TLS in them reads on, by hundreds of kilobytes that nobody asked for.
-    """
-
-    def __init__(self, authority: Authority, port: int) -> None:
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        sock.settimeout(SECONDS)
-        sock.connect(("127.0.0.1", port))
-        context = authority.client_context()
-        self._sock = context.wrap_socket(sock, server_hostname="localhost")
-
-    def stay(self) -> None:
-        """Say nothing."""
-
-    def end(self) -> None:
-        """Close the sending side, without the farewell of TLS."""
-        self._sock.shutdown(socket.SHUT_WR)
-
-    def read(self, count: int) -> bytes:
-        """Return so many bytes at most."""
-        return self._sock.recv(count)
-
-    def read_to_end(self) -> bytes:
-        """Return all that comes until the other end says farewell."""
-        received = b""
-        while piece := self._sock.recv(65536):
-            received += piece
-        return received
-
-    def close(self) -> None:
-        """Close the connection."""
-        self._sock.close()
 
 
 class Unsent:
