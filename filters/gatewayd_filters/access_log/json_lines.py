@@ -7,9 +7,9 @@ with ``gatewayd.``.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
-from msgspec import UNSET, Struct, defstruct, field
+from msgspec import UNSET, Struct, UnsetType, defstruct, field
 from msgspec.json import Encoder
 
 from gatewayd import INSTANCE, PRINCIPAL, ROUTE, SERVICE, TRACE, Timestamps, encodable
@@ -25,11 +25,16 @@ if TYPE_CHECKING:
 # Fields that are listed: attributes of a line, with the name in lower case and the member.
 _Fields: TypeAlias = dict[str, tuple[bytes, Any]]
 
+# What members hold; those that are not set are left out.
+_Text: TypeAlias = str | UnsetType
+_Whole: TypeAlias = int | UnsetType
+_Seconds: TypeAlias = float | UnsetType
+
 _encode_lines = Encoder().encode_lines
 
 
 def _member(name: str) -> Any:
-    """Return a member of a line by its name in JSON; it is left out where it is not set."""
+    """Return a member of a line by its name in JSON."""
     return field(default=UNSET, name=name)
 
 
@@ -40,29 +45,29 @@ class _Line(Struct, gc=False):
     """
 
     timestamp: str
-    method: str = _member("http.request.method")
-    scheme: str = _member("url.scheme")
-    host: str = _member("server.address")
-    path: str = _member("url.path")
-    version: str = _member("network.protocol.version")
-    client: str = _member("client.address")
-    status: int = _member("http.response.status_code")
-    sent: int = _member("http.response.body.size")
-    seconds: float = _member("http.server.request.duration")
-    request_id: str = _member("gatewayd.request.id")
-    route_path: str = _member("http.route")
-    route: str = _member("gatewayd.route")
-    service: str = _member("gatewayd.service")
-    instance: str = _member("gatewayd.instance")
-    attempts: int = _member("gatewayd.attempts")
-    upstream_seconds: float = _member("gatewayd.upstream.duration")
-    trace_id: str = _member("trace_id")
-    span_id: str = _member("span_id")
-    agent: str = _member("user_agent.original")
-    user: str = _member("enduser.id")
-    query: str = _member("url.query")
-    received: int = _member("http.request.body.size")
-    error: str = _member("error.type")
+    method: _Text = _member("http.request.method")
+    scheme: _Text = _member("url.scheme")
+    host: _Text = _member("server.address")
+    path: _Text = _member("url.path")
+    version: _Text = _member("network.protocol.version")
+    client: _Text = _member("client.address")
+    status: _Whole = _member("http.response.status_code")
+    sent: _Whole = _member("http.response.body.size")
+    seconds: _Seconds = _member("http.server.request.duration")
+    request_id: _Text = _member("gatewayd.request.id")
+    route_path: _Text = _member("http.route")
+    route: _Text = _member("gatewayd.route")
+    service: _Text = _member("gatewayd.service")
+    instance: _Text = _member("gatewayd.instance")
+    attempts: _Whole = _member("gatewayd.attempts")
+    upstream_seconds: _Seconds = _member("gatewayd.upstream.duration")
+    trace_id: _Text = _member("trace_id")
+    span_id: _Text = _member("span_id")
+    agent: _Text = _member("user_agent.original")
+    user: _Text = _member("enduser.id")
+    query: _Text = _member("url.query")
+    received: _Whole = _member("http.request.body.size")
+    error: _Text = _member("error.type")
 
 
 class JsonLines:
@@ -80,12 +85,13 @@ class JsonLines:
         self._shown = Shown(config)
         self._request = _fields("request", config.request_headers)
         self._response = _fields("response", config.response_headers)
-        self._make: Any = _Line  # or a class of more members
+        self._make = _Line  # or a class of more members
         listed = {**self._request, **self._response}
         self._lists_fields = bool(listed)
         if listed:
-            members = [(name, str, member) for name, (_, member) in listed.items()]
-            self._make = defstruct("_LineWithFields", members, bases=(_Line,), gc=False)
+            members = [(name, _Text, member) for name, (_, member) in listed.items()]
+            made = defstruct("_LineWithFields", members, bases=(_Line,), gc=False)
+            self._make = cast("type[_Line]", made)
 
     def lines(self, exchanges: Sequence[Exchange]) -> bytes:
         """Return the lines of exchanges that have ended, each with its newline."""
@@ -106,7 +112,7 @@ class JsonLines:
         agent = request.headers.value(b"user-agent")
         # All members in their order: by name, or set one by one later, they take twice the time.
         # Durations are cut to microseconds; to round() them takes twice the time as well.
-        line: _Line = self._make(
+        line = self._make(
             self._timestamps.of(offset + ended_at),
             request.method,
             peer.scheme,
