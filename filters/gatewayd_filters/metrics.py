@@ -141,9 +141,10 @@ class MetricsFilter(Filter[MetricsConfig]):
         known = self._known.get
         # One loop, with what Histogram.observe does written out twice: 0.2 us less.
         for exchange in exchanges:
-            get, response, attempts = exchange.get, exchange.response, exchange.attempts
+            response, attempts = exchange.response, exchange.attempts
             status = CLIENT_LEFT if response is None else response.status
-            key = get(ROUTE), get(SERVICE), exchange.request.method, status
+            route = exchange.get(ROUTE)
+            key = route, exchange.get(SERVICE), exchange.request.method, status
             cells = known(key) or self._find(*key)
             cells.requests.value += 1
             seconds, histogram = exchange.ended_at - exchange.received_at, cells.seconds
@@ -158,7 +159,6 @@ class MetricsFilter(Filter[MetricsConfig]):
                 if attempts > 1:
                     cells.retries.value += attempts - 1
             if exchange.refusal is not None:
-                route = get(ROUTE)
                 name = "" if route is None else route.name
                 self._refusals.labels(exchange.refusal.code, name).value += 1
             if OBSERVATION in exchange:

@@ -63,30 +63,29 @@ class NewTrace(Trace):
         self.added = f"traceparent: 00-{trace_id}-{span_id}-00\r\n".encode()
 
 
-_NO_SPAN = "0" * 16
+_MADE_AT_ONCE = 64
 
 _new_traces: list[NewTrace] = []
 
 
 def new_trace() -> NewTrace:
-    """Return a trace with random ids: unique, not secret."""
+    """Return a trace with random ids: unique, not secret.
+
+    No id may be all zeros (W3C Trace Context, section 3.2.2). Of 64 random bits or more none is in
+    practice: one in five million years of 100,000 requests a second.
+    """
     try:
         return _new_traces.pop()
     except IndexError:  # not asked before, as several threads may take the last ones
-        trace, *more = _make_traces()
+        # Many at once, as each then takes a fifth less.
+        ids = zip(_random_ids(16), _random_ids(8), strict=True)
+        trace, *more = [NewTrace(trace_id, span_id) for trace_id, span_id in ids]
         _new_traces.extend(more)
         return trace
 
 
-def _make_traces() -> list[NewTrace]:
-    """Return many traces, which are made at once: one by one they take three times the time.
-
-    An id of all zeros is forbidden (W3C Trace Context, section 3.2.2). 128 bits never are that in
-    practice; a span id is looked at, as 64 are only very unlikely to be.
-    """
-    words = os.urandom(64 * 24).hex("-", 8).split("-")
-    ids = zip(words[::3], words[1::3], words[2::3], strict=True)
-    return [NewTrace(high + low, span) for high, low, span in ids if span != _NO_SPAN]
+def _random_ids(size: int) -> list[str]:
+    return os.urandom(_MADE_AT_ONCE * size).hex("-", size).split("-")
 
 
 TRACE: Key[Trace] = Key("trace")
