@@ -88,8 +88,7 @@ def per_exchange(module: str) -> dict[str, int]:
         check=False,
     )
     if done.returncode:
-        tail = "\n".join(done.stderr.splitlines()[-_TAIL_LINES:])
-        raise CountError(f"{module} ended with status {done.returncode}:\n{tail}")
+        raise CountError(f"{module} ended with status {done.returncode}:\n{_tail(done.stderr)}")
     return differences(done.stdout, done.stderr)
 
 
@@ -108,7 +107,10 @@ def differences(stdout: str, stderr: str) -> dict[str, int]:
     found = {}
     for name, (few, many) in told["pids"].items():
         if few not in totals or many not in totals:
-            tail = "\n".join(stderr.splitlines()[-_TAIL_LINES:])
-            raise CountError(f"valgrind has not counted {name}:\n{tail}")
+            raise CountError(f"valgrind has not counted {name}:\n{_tail(stderr)}")
         found[name] = (totals[many] - totals[few]) // told["exchanges"]
     return found
+
+
+def _tail(text: str) -> str:
+    return "\n".join(text.splitlines()[-_TAIL_LINES:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tests.support.raw import SECONDS
@@ -42,10 +43,7 @@ class TlsClient:
 
     def read_to_end(self) -> bytes:
         """Return all that comes until the other end says farewell."""
-        received = b""
-        while piece := self._sock.recv(65536):
-            received += piece
-        return received
+        return b"".join(iter(partial(self._sock.recv, 65536), b""))
 
     def close(self) -> None:
         """Close the connection."""

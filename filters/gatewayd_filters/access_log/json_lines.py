@@ -134,7 +134,7 @@ class JsonLines:
             UNSET if trace is None else trace.trace_id,
             UNSET if trace is None else trace.span_id,
         )
-        length = len(path) + len(host) + len(request.method)
+        length = len(path) + len(host) + len(request.method) + len(exchange.id)
         if user is not None:
             line.user = user.id
             length += len(user.id)
