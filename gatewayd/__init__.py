@@ -54,7 +54,7 @@ from gatewayd.exchange import (
 from gatewayd.filter import Filter, FilterConfig, Forward
 from gatewayd.gateway import Gateway
 from gatewayd.headers import Headers
-from gatewayd.observation import OBSERVATION, Observation, Visit
+from gatewayd.observation import Observation, Visit
 from gatewayd.pepper import check_pepper, is_embedded, read_pepper
 from gatewayd.principal import Principal
 from gatewayd.process.mutex import LockStuck, Mutex
@@ -93,7 +93,6 @@ from gatewayd.upstream.connection import Timeouts
 __all__ = [
     "AUTH_REQUIRED",
     "INSTANCE",
-    "OBSERVATION",
     "PARAMS",
     "PREFLIGHT",
     "PRINCIPAL",

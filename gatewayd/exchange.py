@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from gatewayd.body import Body
     from gatewayd.errors import Reject
+    from gatewayd.observation import Observation
     from gatewayd.principal import Principal
     from gatewayd.routing.route import Route
     from gatewayd.services.instance import Instance
@@ -238,6 +239,7 @@ class Exchange(dict[Key[Any], Any]):
         response: What is sent to the client; ``None`` until the filters are done, and where the
             client got none. For who tells of exchanges that have ended.
         refusal: The refusal that became the response, if one did.
+        observation: Who sets it has noted what each filter does (:mod:`gatewayd.observation`).
         sent: Bytes of the response's body that were sent, without framing.
         error: What broke the exchange off, if anything did.
         ended_at: When it had ended, on the clock of ``received_at``; 0 before.
@@ -249,7 +251,7 @@ class Exchange(dict[Key[Any], Any]):
 
     __slots__ = (
         "_send_interim", "attempts", "callbacks", "deadline", "ended_at", "error", "id",
-        "received_at", "refusal", "reporters", "request", "response", "sent",
+        "observation", "received_at", "refusal", "reporters", "request", "response", "sent",
         "upstream_seconds",
     )  # fmt: skip
 
@@ -267,6 +269,7 @@ class Exchange(dict[Key[Any], Any]):
         self.callbacks: list[Callable[[Exchange, BaseException | None], None]] | None = None
         self.response: Response | None = None
         self.refusal: Reject | None = None
+        self.observation: Observation | None = None
         self.sent = 0
         self.error: BaseException | None = None
         self.ended_at = 0.0

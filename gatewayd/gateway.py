@@ -164,8 +164,8 @@ class Gateway:
         """Ask ``wants`` at the entry of every exchange for an observation to make.
 
         For a filter's constructor. The first one that is given is made, a detailed one before
-        others. What the filters did is under :data:`gatewayd.observation.OBSERVATION` when the
-        exchange has ended.
+        others. What the filters did is in ``exchange.observation`` when the exchange has
+        ended.
         """
         self.observers.append(wants)
 

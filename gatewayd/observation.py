@@ -1,23 +1,23 @@
 """Observation: what each filter did with one exchange, and which time was its own.
 
 Every chain has a second, instrumented variant that an exchange takes if it carries
-:data:`OBSERVATION`; the others do not pay for it. An instrumented filter is driven step by step:
-what passes between two suspensions occupies the event loop, so that it delays everybody, and what
-passes in a suspension delays this exchange alone. Both are exclusive of the filters behind.
+an :class:`Observation`; the others do not pay for it. An instrumented filter is driven step by
+step: what passes between two suspensions occupies the event loop, so that it delays everybody, and
+what passes in a suspension delays this exchange alone. Both are exclusive of the filters behind.
 
-Who wants to observe an exchange sets the key: before it is handed to the pipeline, in a filter (the
-filters behind ``route_match`` are observed then), or by :meth:`Gateway.observe`, whose functions
-are asked at the entry of every exchange and therefore have to be cheap.
+Who wants to observe an exchange sets ``exchange.observation``: before it is handed to the pipeline,
+in a filter (the filters behind ``route_match`` are observed then), or by :meth:`Gateway.observe`,
+whose functions are asked at the entry of every exchange and therefore have to be cheap.
 """
 
 from __future__ import annotations
 
 import asyncio
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from gatewayd.errors import Reject
-from gatewayd.exchange import INSTANCE, Exchange, Key, Request, Response
+from gatewayd.exchange import INSTANCE, Exchange, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -245,10 +245,6 @@ def _by_name(lines: Lines) -> dict[str, list[bytes]]:
     return named
 
 
-OBSERVATION: Key[Observation] = Key("observation")
-"""The observation of this exchange; absent unless somebody wants one."""
-
-
 class _Driven:
     """What an observed filter's call gives to be awaited."""
 
@@ -282,11 +278,11 @@ async def _run_detailed(
 
 
 def observed(one: AnyFilter, position: int, forward: Forward) -> Forward:
-    """Return the instrumented call of a filter, for exchanges that carry :data:`OBSERVATION`."""
+    """Return the instrumented call of a filter, for exchanges that carry an observation."""
     call: Callable[[Exchange, Forward], Awaitable[Response]] = one.__call__
 
     async def step(exchange: Exchange) -> Response:
-        observation = exchange[OBSERVATION]
+        observation = cast("Observation", exchange.observation)
         visit = observation.visit(one, position)
         if visit is None:
             return await call(exchange, forward)

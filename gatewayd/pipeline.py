@@ -34,7 +34,7 @@ from gatewayd.errors import (
 )
 from gatewayd.exchange import PREFLIGHT, ROUTE, SERVICE, Exchange, Response
 from gatewayd.layers import Settings, layers_of, merge
-from gatewayd.observation import OBSERVATION, Observation, observed
+from gatewayd.observation import Observation, observed
 from gatewayd.registry import PluginError
 from gatewayd.telemetry.tracing import get_trace_id
 
@@ -273,7 +273,7 @@ class Pipeline:
     def _dispatch(self, exchange: Exchange) -> Any:
         """Continue into the chain of the route that has been matched."""
         chain: Chain | Observed = self.chains[exchange[ROUTE].name, exchange[SERVICE].name]
-        if OBSERVATION in exchange:
+        if exchange.observation is not None:
             chain = cast("Chain", chain).observed
         return (chain.preflight if PREFLIGHT in exchange else chain.forward)(exchange)
 
@@ -282,7 +282,7 @@ class Pipeline:
         chosen = self._asked_for(exchange)
         if chosen is None:
             return self.entry.forward(exchange)
-        exchange[OBSERVATION] = chosen
+        exchange.observation = chosen
         return self.entry.observed.forward(exchange)
 
     def _asked_for(self, exchange: Exchange) -> Observation | None:
@@ -298,7 +298,7 @@ class Pipeline:
 
         def run_once(exchange: Exchange) -> Awaitable[Response]:
             self.run = self._usual
-            exchange[OBSERVATION] = self._asked_for(exchange) or observation
+            exchange.observation = self._asked_for(exchange) or observation
             return self.entry.observed.forward(exchange)
 
         self.run = run_once
@@ -342,7 +342,7 @@ class Pipeline:
 
         One that carries an observation already is observed.
         """
-        run = self.entry.observed.forward if OBSERVATION in exchange else self.run
+        run = self.entry.observed.forward if exchange.observation is not None else self.run
         try:
             response = await run(exchange)
         except Exception as error:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    OBSERVATION,
     Exchange,
     Filter,
     FilterConfig,
@@ -56,7 +55,7 @@ async def visits_of(
         forward = observed(Acting(act), position, forward)
     exchange = make_exchange(headers={"A": "1", "B": "2"})
     observation = Observation(clock or FakeClock(), detailed=detailed)
-    exchange[OBSERVATION] = observation
+    exchange.observation = observation
     with suppress(Reject, ValueError):
         await forward(exchange)
     return observation.visits
@@ -159,7 +158,7 @@ async def test_visits_are_bounded() -> None:
     async def again_and_again(exchange: Exchange, forward: Forward) -> Response:
         for _ in range(MAX_VISITS + 10):
             response = await forward(exchange)
-        assert exchange[OBSERVATION].unrecorded == 11
+        assert exchange.observation.unrecorded == 11
         return response
 
     assert len(await visits_of(again_and_again, answers)) == MAX_VISITS
@@ -174,7 +173,7 @@ async def test_a_cancelled_exchange_is_noted_and_stays_cancelled() -> None:
         return await forward(exchange)
 
     exchange = make_exchange()
-    observation = exchange[OBSERVATION] = Observation(FakeClock())
+    observation = exchange.observation = Observation(FakeClock())
     call = asyncio.ensure_future(observed(Acting(waits), 0, answer)(exchange))
     await entered.wait()
     call.cancel()

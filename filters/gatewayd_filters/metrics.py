@@ -7,14 +7,13 @@ listener's ``/metrics``.
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from collections import deque
 from random import randint, random
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, field_validator
 
 from gatewayd import (
-    OBSERVATION,
     ROUTE,
     SECONDS,
     SERVICE,
@@ -36,6 +35,9 @@ CLIENT_LEFT = 499
 """What stands for the status where the client has left before there was one, as in nginx."""
 
 _REMEMBERED = 16_384
+# Exchanges whose numbers may wait until they are counted. With more, more of them are of one kind;
+# to count 4,096 of one kind takes 0.3 ms.
+_MOST_GATHERED = 4096
 # Shares up to this one are counted off as exchanges are reported, many at once; to ask for each
 # exchange takes 0.3 us more.
 _RARE = 0.01
@@ -61,26 +63,55 @@ class MetricsConfig(FilterConfig):
         return bounds
 
 
-class _Cells:
-    """What exchanges of one kind are counted in."""
+class _Kind:
+    """Exchanges of one route, service, method and status.
 
-    __slots__ = ("attempts", "requests", "retries", "seconds", "sent", "upstream")
+    Numbers of many are gathered before they are counted, which takes a third less for each.
+
+    Attributes:
+        seconds: Durations that are not counted yet, one of each exchange.
+        upstream_seconds: Those of attempts, one of each exchange that made one.
+        attempts: Attempts that are not counted yet.
+        sent: Bytes that are not counted yet.
+
+    """
+
+    __slots__ = ("_attempted", "_attempts", "_lasted", "_requests", "_retries", "_sent", "attempts",
+                 "seconds", "sent", "upstream_seconds")  # fmt: skip
 
     def __init__(
         self,
         requests: Cell,
-        seconds: Histogram,
+        lasted: Histogram,
         sent: Cell,
-        upstream: Histogram,
+        attempted: Histogram,
         attempts: Cell,
         retries: Cell,
     ) -> None:
-        self.requests = requests
-        self.seconds = seconds
-        self.sent = sent
-        self.upstream = upstream
-        self.attempts = attempts
-        self.retries = retries
+        self.seconds: list[float] = []
+        self.upstream_seconds: list[float] = []
+        self.attempts = self.sent = 0
+        self._requests = requests
+        self._lasted = lasted
+        self._sent = sent
+        self._attempted = attempted
+        self._attempts = attempts
+        self._retries = retries
+
+    def count(self) -> int:
+        """Count what was gathered, and return of how many exchanges."""
+        exchanges = len(self.seconds)
+        self._requests.value += exchanges
+        self._lasted.observe_all(self.seconds)
+        self._sent.value += self.sent
+        if self.attempts:
+            self._attempted.observe_all(self.upstream_seconds)
+            self._attempts.value += self.attempts
+            self._retries.value += self.attempts - len(self.upstream_seconds)
+        self.seconds.clear()
+        self.upstream_seconds.clear()
+        self.attempts = self.sent = 0
+        return exchanges
 
 
 class MetricsFilter(Filter[MetricsConfig]):
@@ -127,7 +158,9 @@ class MetricsFilter(Filter[MetricsConfig]):
             ("code", "route"),
         )
         self._filters = _FilterTimes(gateway)
-        self._known: dict[tuple[Route | None, Service | None, str, int], _Cells] = {}
+        self._known: dict[tuple[Route | None, Service | None, str, int], _Kind] = {}
+        self._gathering: deque[_Kind] = deque()
+        self._gathered = 0
         self._distance = 0  # exchanges from one that is measured to the next; 0 for none
         self._left = 0
         ratio = config.filter_sample_ratio
@@ -136,37 +169,50 @@ class MetricsFilter(Filter[MetricsConfig]):
         elif ratio:
             self._distance = round(1 / ratio)
 
+    async def start(self) -> None:
+        """Have everything counted when somebody reads."""
+        self.gateway.metrics.on_read(self._count_all)
+
+    async def close(self) -> None:
+        """Count what is left."""
+        self.gateway.metrics.forget_reader(self._count_all)
+        self._count_all()
+
     def report(self, exchanges: Sequence[Exchange]) -> None:
         """See :meth:`gatewayd.Filter.report`."""
         known = self._known.get
-        # One loop, with what Histogram.observe does written out twice: 0.2 us less.
         for exchange in exchanges:
-            response, attempts = exchange.response, exchange.attempts
+            response = exchange.response
             status = CLIENT_LEFT if response is None else response.status
             route = exchange.get(ROUTE)
             key = route, exchange.get(SERVICE), exchange.request.method, status
-            cells = known(key) or self._find(*key)
-            cells.requests.value += 1
-            seconds, histogram = exchange.ended_at - exchange.received_at, cells.seconds
-            histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
-            histogram.sum += seconds
-            cells.sent.value += exchange.sent
-            if attempts:
-                cells.attempts.value += attempts
-                seconds, histogram = exchange.upstream_seconds, cells.upstream
-                histogram.counts[bisect_left(histogram.bounds, seconds)] += 1
-                histogram.sum += seconds
-                if attempts > 1:
-                    cells.retries.value += attempts - 1
+            kind = known(key) or self._find(*key)
+            if not kind.seconds:
+                self._gathering.append(kind)
+            kind.seconds.append(exchange.ended_at - exchange.received_at)
+            kind.sent += exchange.sent
+            if exchange.attempts:
+                kind.upstream_seconds.append(exchange.upstream_seconds)
+                kind.attempts += exchange.attempts
             if exchange.refusal is not None:
                 name = "" if route is None else route.name
                 self._refusals.labels(exchange.refusal.code, name).value += 1
-            if OBSERVATION in exchange:
-                self._filters.add(exchange)
+            if exchange.observation is not None:
+                self._filters.add(exchange.observation)
+        self._gathered += len(exchanges)
+        self._count(_MOST_GATHERED)
         if self._distance:
             self._left -= len(exchanges)
             if self._left < 0:
                 self._measure_next()
+
+    def _count_all(self) -> None:
+        self._count(0)
+
+    def _count(self, most: int) -> None:
+        """Count until at most so many exchanges are left, those first that wait the longest."""
+        while self._gathered > most:
+            self._gathered -= self._gathering.popleft().count()
 
     def _measure_next(self) -> None:
         """Measure the next exchange; at no fixed distance, as traffic may have a rhythm."""
@@ -175,14 +221,14 @@ class MetricsFilter(Filter[MetricsConfig]):
 
     def _find(
         self, route: Route | None, service: Service | None, method: str, status: int
-    ) -> _Cells:
-        """Return the cells of a kind, and remember them."""
+    ) -> _Kind:
+        """Return what exchanges of a kind are counted in, and remember it."""
         if len(self._known) >= _REMEMBERED:  # clients choose methods
             self._known.clear()
         route_name = "" if route is None else route.name
         service_name = "" if service is None else service.name
         shown = method if method in _METHODS else "_OTHER"
-        cells = self._known[route, service, method, status] = _Cells(
+        kind = self._known[route, service, method, status] = _Kind(
             self._requests.labels(route_name, service_name, shown, str(status)),
             self._seconds.labels(route_name),
             self._sent.labels(route_name),
@@ -190,7 +236,7 @@ class MetricsFilter(Filter[MetricsConfig]):
             self._attempts.labels(service_name),
             self._retries.labels(service_name),
         )
-        return cells
+        return kind
 
 
 class _FilterTimes:
@@ -218,9 +264,9 @@ class _FilterTimes:
             combine="max",
         )
 
-    def add(self, exchange: Exchange) -> None:
+    def add(self, observation: Observation) -> None:
         """Add what the filters of an exchange have taken."""
-        for visit in exchange[OBSERVATION].visits:
+        for visit in observation.visits:
             name = visit.filter.name
             self._runs.labels(name).value += 1
             self._loop.labels(name).value += visit.loop_seconds

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from gatewayd.exchange import INSTANCE, PREFLIGHT, ROUTE, SERVICE
 from gatewayd.explain.dry_run import describe_verdict
 from gatewayd.explain.routes import path_of, place
-from gatewayd.observation import OBSERVATION
 from gatewayd.telemetry.tracing import get_trace_id
 
 if TYPE_CHECKING:
@@ -40,7 +39,7 @@ def explain_exchange(generation: Generation, exchange: Exchange) -> dict[str, An
     """
     request, route, service = exchange.request, exchange.get(ROUTE), exchange.get(SERVICE)
     loaded = generation.loaded
-    observation = exchange.get(OBSERVATION)
+    observation = exchange.observation
     # As it came: filters may have taken away what it was matched by.
     asked = request if observation is None or observation.asked is None else observation.asked
     method = asked.method
@@ -87,7 +86,7 @@ def _nearest(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def _filters(generation: Generation, exchange: Exchange) -> list[dict[str, Any]]:
-    observation = exchange.get(OBSERVATION)
+    observation = exchange.observation
     if observation is None:
         return []
     steps = {id(step.filter): step for step in _steps(generation, exchange)}

@@ -11,7 +11,6 @@ from random import random
 from typing import TYPE_CHECKING
 
 from gatewayd import (
-    OBSERVATION,
     TRACE,
     Filter,
     Observation,
@@ -86,8 +85,8 @@ class Tracing(Filter[TracingConfig]):
             recorded = self._recorder.begin(exchange, parent)
             exchange[TRACE] = recorded
             self._write(request, recorded)
-            if self.config.filter_spans and OBSERVATION not in exchange:
-                exchange[OBSERVATION] = Observation()
+            if self.config.filter_spans and exchange.observation is None:
+                exchange.observation = Observation()
             return forward(exchange)
         exchange[TRACE] = trace = self._unrecorded(parent, sampled=sampled)
         self._write(request, trace)

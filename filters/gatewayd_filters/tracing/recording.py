@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from gatewayd import OBSERVATION, SERVICE, Attempt, Reject, Trace, __version__
+from gatewayd import SERVICE, Attempt, Reject, Trace, __version__
 from gatewayd_filters.tracing.export import SpanQueue
 
 if TYPE_CHECKING:
@@ -170,8 +170,8 @@ class RecordedTrace(Trace):
             _fail(span, type(error).__name__)
         elif status >= 500:  # a 4xx is the caller's error, not this server's
             _fail(span, str(status))
-        if OBSERVATION in exchange:
-            self._record_filters(exchange[OBSERVATION])
+        if exchange.observation is not None:
+            self._record_filters(exchange.observation)
         span.end()
 
     def _record_filters(self, observation: Observation) -> None:

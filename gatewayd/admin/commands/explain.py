@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayd.errors import Reject
 from gatewayd.exchange import Exchange
-from gatewayd.observation import OBSERVATION, Observation
+from gatewayd.observation import Observation
 from gatewayd.server.entry import make_request
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ async def _send(
         refusal = {"status": reject.status, "code": reject.code, "detail": reject.detail}
         return {"refusal": refusal}
     exchange = Exchange(request, received_at=gateway.clock())
-    exchange[OBSERVATION] = Observation(detailed=True)
+    exchange.observation = Observation(detailed=True)
     generation.in_flight += 1
     try:
         response = await generation.pipeline(exchange)
