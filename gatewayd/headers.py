@@ -162,6 +162,9 @@ class Headers:
 
     def value(self, key: bytes) -> bytes | None:
         """Return the combined value of a name in lower case, ``None`` where it is absent."""
+        index = self._index
+        if index is not None:
+            return index.get(key)
         found = None
         for group in self._groups:
             value = group.index.get(key)

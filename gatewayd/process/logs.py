@@ -47,7 +47,7 @@ class _JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "timestamp": self._timestamps.of(record.created),
+            "timestamp": self._timestamps.of(int(record.created * 1000)),
             "severity_text": record.levelname,
             "severity_number": _SEVERITIES.get(record.levelname, 0),
             "logger": record.name,

@@ -259,21 +259,16 @@ def encodable(text: str) -> str:
 
 
 class Timestamps:
-    """Writes the time of now in RFC 3339, with milliseconds, in UTC."""
+    """Writes times in RFC 3339, with milliseconds, in UTC."""
 
     def __init__(self) -> None:
         self._second = -1
-        self._from = self._until = 0.0  # times of which the text tells
-        self._until_second = self._text = ""
+        self._until_second = ""
 
-    def of(self, now: float) -> str:
-        """Return the text of a time of the Unix clock; that of a millisecond is written once."""
-        if not self._from <= now < self._until:
-            moment = int(now * 1000)
-            second, milliseconds = divmod(moment, 1000)
-            if second != self._second:
-                self._until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-                self._second = second
-            self._from, self._until = moment / 1000, (moment + 1) / 1000
-            self._text = f"{self._until_second}.{milliseconds:03d}Z"
-        return self._text
+    def of(self, milliseconds: int) -> str:
+        """Return the text of a time of the Unix clock, in milliseconds."""
+        second, milliseconds = divmod(milliseconds, 1000)
+        if second != self._second:
+            self._until_second = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = second
+        return f"{self._until_second}.{milliseconds:03d}Z"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 # Some origins separate by semicolons as well (HTML 4, appendix B.2.2).
 _SEPARATOR = re.compile("([&;])")
 REDACTED = "[redacted]"
-LONGEST = 2048
+LONGEST = 4096
 """Characters of a value that are logged; what a client sends may be longer than a log should be."""
 
 

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 CLIENT_LEFT = 499
 """What stands for the status where the client has left before there was one, as in nginx."""
 
-VERSIONS = {(1, 1): "1.1", (1, 0): "1.0"}
+VERSIONS = ("1.0", "1.1")
+"""Names of the protocol's versions, by their minor numbers."""
 
 
 class Shown:

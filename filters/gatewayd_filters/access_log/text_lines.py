@@ -83,7 +83,7 @@ class TextLines:
         seconds = exchange.ended_at - exchange.received_at
         return (
             f"{request.peer.address} - {'-' if principal is None else self._words[principal.id]}"
-            f' [{self._now()}] "{_safe(request.method)} {path} HTTP/{VERSIONS[request.version]}"'
+            f' [{self._now()}] "{_safe(request.method)} {path} HTTP/{VERSIONS[request.version[1]]}"'
             f' {status} {exchange.sent} "{self._field(b"referer", referer)}"'
             f' "{"-" if agent is None else self._agents[agent]}" {exchange.id}'
             f" {'-' if route is None else self._words[route.name]} {seconds:.6f}"
