@@ -37,14 +37,10 @@ from gatewayd.errors import (
 from gatewayd.events import Events
 from gatewayd.exchange import (
     AUTH_REQUIRED,
-    INSTANCE,
-    PARAMS,
     PREFLIGHT,
-    PRINCIPAL,
-    ROUTE,
-    SERVICE,
     TRIED,
     TRY_TIMEOUT,
+    Context,
     Exchange,
     Key,
     Peer,
@@ -81,7 +77,6 @@ from gatewayd.telemetry.lines import LineWriter, Timestamps, encodable
 from gatewayd.telemetry.metrics import SECONDS, Cell, Family, Histogram, Metrics
 from gatewayd.telemetry.trace_context import TraceContext, read_trace_context
 from gatewayd.telemetry.tracing import (
-    TRACE,
     Attempt,
     Trace,
     get_span_id,
@@ -92,14 +87,8 @@ from gatewayd.upstream.connection import Timeouts
 
 __all__ = [
     "AUTH_REQUIRED",
-    "INSTANCE",
-    "PARAMS",
     "PREFLIGHT",
-    "PRINCIPAL",
-    "ROUTE",
     "SECONDS",
-    "SERVICE",
-    "TRACE",
     "TRIED",
     "TRY_TIMEOUT",
     "AdminOperations",
@@ -125,6 +114,7 @@ __all__ = [
     "ConfigIssue",
     "ConnectFailure",
     "ConnectTimeout",
+    "Context",
     "Discovery",
     "DiscoveryConfig",
     "Events",

@@ -1,16 +1,17 @@
 """The exchange: one request and its response on their way through the gateway.
 
 A filter reads and changes ``exchange.request`` before it forwards, and the :class:`Response` that
-comes back after it. What filters tell each other (the matched route, the caller, the chosen
-instance) travels under typed keys, so that the pipeline can check at start that whatever a filter
-needs is provided before it.
+comes back after it. What filters tell each other travels on the exchange: as attributes (the
+matched route, the caller, the chosen instance) or under typed keys. Filters declare both, so that
+the pipeline can check at start that whatever a filter needs is provided before it.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
 
 from gatewayd.headers import Headers
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from gatewayd.routing.route import Route
     from gatewayd.services.instance import Instance
     from gatewayd.services.service import Service
+    from gatewayd.telemetry.tracing import Trace
 
 T = TypeVar("T")
 D = TypeVar("D")
@@ -45,17 +47,15 @@ class Key(Generic[T]):
         return f"Key({self.name!r})"
 
 
-ROUTE: Key[Route] = Key("route")
-"""The matched route; set by ``route_match``."""
+Attribute: TypeAlias = Literal["route", "params", "service", "instance", "principal", "trace"]
+"""What filters of the gateway itself tell each other: attributes of the exchange, as nearly every
+filter asks for some of them, and a key takes 0.1 us more. ``requires`` and ``provides`` of a filter
+name them."""
 
-PARAMS: Key[Mapping[str, str]] = Key("params")
-"""Path parameters of the matched route, decoded; set by ``route_match``."""
+Context: TypeAlias = "Key[Any] | Attribute"
+"""Something that filters tell each other."""
 
-SERVICE: Key[Service] = Key("service")
-"""The service that the request goes to; set by ``route_match``."""
-
-INSTANCE: Key[Instance] = Key("instance")
-"""The instance that this attempt goes to; set by ``balancer``."""
+_NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 TRIED: Key[list[Instance]] = Key("tried")
 """Instances that earlier attempts of this exchange went to, or that were found unusable; set by
@@ -64,10 +64,6 @@ TRIED: Key[list[Instance]] = Key("tried")
 TRY_TIMEOUT: Key[float] = Key("try_timeout")
 """Seconds that one attempt may take until its response head is there; set by ``retry``."""
 
-PRINCIPAL: Key[Principal] = Key("principal")
-"""Who the caller is; set by ``auth`` where a credential was verified. Absent for anonymous callers,
-who come only as far as routes that are open to everybody."""
-
 AUTH_REQUIRED: Key[bool] = Key("auth_required")
 """What the route itself says of authentication; set by ``auth``. ``True``: any authenticated caller
 may use it; ``False``: everybody may; absent where the route says nothing."""
@@ -75,6 +71,11 @@ may use it; ``False``: everybody may; absent where the route says nothing."""
 PREFLIGHT: Key[bool] = Key("preflight")
 """Set by ``route_match`` on a CORS preflight that was matched by the method it asks about. Such an
 exchange runs only as far as the filter that answers preflights; it never reaches an upstream."""
+
+
+def name_of(context: Context) -> str:
+    """Return the name of an attribute or key."""
+    return context if isinstance(context, str) else context.name
 
 
 class Peer:
@@ -226,12 +227,21 @@ def new_request_id() -> str:
 class Exchange(dict[Key[Any], Any]):
     """One request on its way through the pipeline, and all that is known about it.
 
-    ``exchange[KEY]`` reads and sets what filters tell each other; ``exchange.get(KEY)`` reads what
-    may be absent. (It is a dict because every filter does this, and a method in between costs
-    0.2 us each time.) ``request`` is the request; the response is what ``forward`` returns.
+    What the gateway's own filters find out are attributes. What other filters tell each other has
+    keys: ``exchange[KEY]`` reads and sets it, ``exchange.get(KEY)`` reads what may be absent. (It
+    is a dict because a method in between costs 0.2 us each time.) ``request`` is the request; the
+    response is what ``forward`` returns.
 
     Attributes:
         request: The request.
+        route: The matched route; set by ``route_match``, ``None`` before.
+        params: Path parameters of the matched route, decoded; set by ``route_match``, empty before.
+        service: The service that the request goes to; set by ``route_match``, ``None`` before and
+            where the route redirects.
+        instance: The instance that this attempt goes to; set by ``balancer``, ``None`` before.
+        principal: Who the caller is; set by ``auth`` where a credential was verified. ``None`` for
+            anonymous callers, who come only as far as routes that are open to everybody.
+        trace: Its place in a trace; set by ``tracing``, ``None`` without.
         id: Request id, for logs, problem documents and ``X-Request-Id``.
         received_at: When the head was complete, in seconds of the gateway's monotonic clock.
         deadline: When the whole exchange must have ended, same clock; ``None`` for never.
@@ -250,9 +260,9 @@ class Exchange(dict[Key[Any], Any]):
     """
 
     __slots__ = (
-        "_send_interim", "attempts", "callbacks", "deadline", "ended_at", "error", "id",
-        "observation", "received_at", "refusal", "reporters", "request", "response", "sent",
-        "upstream_seconds",
+        "_send_interim", "attempts", "callbacks", "deadline", "ended_at", "error", "id", "instance",
+        "observation", "params", "principal", "received_at", "refusal", "reporters", "request",
+        "response", "route", "sent", "service", "trace", "upstream_seconds",
     )  # fmt: skip
 
     def __init__(
@@ -267,6 +277,12 @@ class Exchange(dict[Key[Any], Any]):
         self.received_at = received_at
         self.deadline: float | None = None
         self.callbacks: list[Callable[[Exchange, BaseException | None], None]] | None = None
+        self.route: Route | None = None
+        self.params = _NO_PARAMS
+        self.service: Service | None = None
+        self.instance: Instance | None = None
+        self.principal: Principal | None = None
+        self.trace: Trace | None = None
         self.response: Response | None = None
         self.refusal: Reject | None = None
         self.observation: Observation | None = None
@@ -294,15 +310,12 @@ class Exchange(dict[Key[Any], Any]):
     __ne__ = object.__ne__
     __hash__ = object.__hash__  # type: ignore[assignment]  # a dict is not hashable
 
-    @property
-    def route(self) -> Route | None:
-        """The matched route, ``None`` before ``route_match``; same as ``get(ROUTE)``."""
-        return self.get(ROUTE)
-
-    @property
-    def params(self) -> Mapping[str, str]:
-        """Path parameters of the matched route; empty before ``route_match``."""
-        return self.get(PARAMS, {})
+    def take_over(self, other: Exchange) -> None:
+        """Set what filters have set on another exchange of the same request."""
+        self.update(other)
+        self.route, self.params, self.service = other.route, other.params, other.service
+        self.instance, self.principal, self.trace = other.instance, other.principal, other.trace
+        self.observation = other.observation
 
     def on_finish(self, callback: Callable[[Exchange, BaseException | None], None]) -> None:
         """Call back when the exchange has ended: the last byte is sent, or it was broken off.

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from gatewayd.exchange import Exchange, Key, Response
+from gatewayd.exchange import Context, Exchange, Response
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,11 +65,11 @@ class Filter(Generic[ConfigT]):
     Config: ClassVar[type[FilterConfig]] = FilterConfig
     """Pydantic model of the settings."""
 
-    requires: ClassVar[frozenset[Key[Any]]] = frozenset()
-    """Keys that must have been provided by filters before this one."""
+    requires: ClassVar[frozenset[Context]] = frozenset()
+    """Attributes and keys of the exchange that filters before this one must have provided."""
 
-    provides: ClassVar[frozenset[Key[Any]]] = frozenset()
-    """Keys that this filter sets before it forwards."""
+    provides: ClassVar[frozenset[Context]] = frozenset()
+    """Those that this filter sets before it forwards."""
 
     terminal: ClassVar[bool] = False
     """Whether it answers itself and never forwards. Exactly the last filter is terminal."""

@@ -17,7 +17,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 from gatewayd.errors import Reject
-from gatewayd.exchange import INSTANCE, Exchange, Request, Response
+from gatewayd.exchange import Exchange, Request, Response
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Sequence
@@ -119,8 +119,8 @@ class Visit:
 
     def end_details(self, exchange: Exchange, response: Response | None) -> None:
         """Note what it has left, and which instance was chosen."""
-        if INSTANCE in exchange:
-            self.instance = exchange[INSTANCE].url
+        if exchange.instance is not None:
+            self.instance = exchange.instance.url
         if response is not None and self._response:
             self._response.append(tuple(response.headers.raw))
 

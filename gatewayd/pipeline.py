@@ -32,7 +32,7 @@ from gatewayd.errors import (
     Reject,
     problem_response,
 )
-from gatewayd.exchange import PREFLIGHT, ROUTE, SERVICE, Exchange, Response
+from gatewayd.exchange import PREFLIGHT, Exchange, Response, name_of
 from gatewayd.layers import Settings, layers_of, merge
 from gatewayd.observation import Observation, observed
 from gatewayd.registry import PluginError
@@ -144,7 +144,7 @@ class Pipeline:
         self._explain = explain
         classes = self._load_classes()
         split = 1 + next(
-            (i for i, plugin in enumerate(classes) if ROUTE in plugin.provides), len(classes) - 1
+            (i for i, plugin in enumerate(classes) if "route" in plugin.provides), len(classes) - 1
         )
         before, after = classes[:split], classes[split:]
         self._refuse_late_settings({plugin.name for plugin in before})
@@ -272,7 +272,9 @@ class Pipeline:
 
     def _dispatch(self, exchange: Exchange) -> Any:
         """Continue into the chain of the route that has been matched."""
-        chain: Chain | Observed = self.chains[exchange[ROUTE].name, exchange[SERVICE].name]
+        route, service = exchange.route, exchange.service
+        assert route is not None and service is not None  # noqa: PT018, S101  # it has them now
+        chain: Chain | Observed = self.chains[route.name, service.name]
         if exchange.observation is not None:
             chain = cast("Chain", chain).observed
         return (chain.preflight if PREFLIGHT in exchange else chain.forward)(exchange)
@@ -414,8 +416,8 @@ def _as_far_as_preflight(filters: Sequence[AnyFilter]) -> Sequence[AnyFilter]:
 
 
 async def _refuse_preflight(exchange: Exchange) -> Response:
-    route = exchange[ROUTE]
-    allowed = ", ".join(sorted(route.methods or ()))
+    route = exchange.route
+    allowed = ", ".join(sorted((route and route.methods) or ()))
     raise Reject(
         405, "method_not_allowed", "The route does not take this method.", [("Allow", allowed)]
     )
@@ -433,10 +435,10 @@ def _check_order(classes: Sequence[type[AnyFilter]], place: str, *, open_end: bo
     issues = []
     for index, plugin in enumerate(classes):
         provided = frozenset[Any]().union(*(earlier.provides for earlier in classes[:index]))
-        for key in sorted(plugin.requires - provided, key=repr):
+        for key in sorted(plugin.requires - provided, key=name_of):
             later = [other.name for other in classes[index + 1 :] if key in other.provides]
             reason = f"{later[0]!r} provides it only later" if later else "no filter provides it"
-            issues.append(f"filter {plugin.name!r} requires {key.name!r}, but {reason}")
+            issues.append(f"filter {plugin.name!r} requires {name_of(key)!r}, but {reason}")
         if plugin.terminal and index < len(classes) - 1:
             unreachable = classes[index + 1].name
             issues.append(f"{unreachable!r} can never run: {plugin.name!r} before it is terminal")

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    PARAMS,
-    ROUTE,
     Body,
     Exchange,
     Headers,
@@ -43,7 +41,7 @@ def test_route_and_params_are_empty_before_they_are_set() -> None:
     assert exchange.route is None
     assert exchange.params == {}
     route = make_route()
-    exchange[ROUTE], exchange[PARAMS] = route, {"id": "7"}
+    exchange.route, exchange.params = route, {"id": "7"}
     assert exchange.route is route
     assert exchange.params == {"id": "7"}
 

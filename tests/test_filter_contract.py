@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import gatewayd
-from gatewayd import INSTANCE, PARAMS, PRINCIPAL, ROUTE, SERVICE, Key, Principal
+from gatewayd import Key, Principal
 from gatewayd.registry import Plugins
 from gatewayd.testing import CHECKS, Subject, make_gateway, make_service
 
@@ -39,11 +39,11 @@ def subject(name: str, settings: dict[str, Any]) -> Subject:
         routes=[{"name": "all", "service": "origin"}], services={"origin": service}
     )
     values: dict[Key[Any], Any] = {
-        ROUTE: gateway.routes.routes()[0],
-        PARAMS: {},
-        PRINCIPAL: Principal(id="ada", method="jwt"),
-        SERVICE: service,
-        INSTANCE: service.available[0],
+        "route": gateway.routes.routes()[0],
+        "params": {},
+        "principal": Principal(id="ada", method="jwt"),
+        "service": service,
+        "instance": service.available[0],
     }
     return Subject(FILTERS.load(name), settings, values, gateway)
 

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    INSTANCE,
     PREFLIGHT,
-    ROUTE,
-    SERVICE,
     ConfigError,
     ConfigIssue,
     Exchange,
@@ -78,13 +75,13 @@ class Match(Filter[FilterConfig]):
     """Takes the route that the path names, and its first service or the one in the query."""
 
     name = "match"
-    provides = frozenset({ROUTE, SERVICE})
+    provides = frozenset({"route", "service"})
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         routes = {route.name: route for route in self.gateway.routes.routes()}
-        exchange[ROUTE] = route = routes[exchange.request.path.strip("/")]
+        exchange.route = route = routes[exchange.request.path.strip("/")]
         service = exchange.request.query or route.config.services[0].name
-        exchange[SERVICE] = self.gateway.services[service]
+        exchange.service = self.gateway.services[service]
         return await forward(exchange)
 
 
@@ -110,7 +107,7 @@ class Need(Tag):
 
 class NeedMore(Tag):
     name = "need_more"
-    requires = frozenset({TOKEN, INSTANCE})
+    requires = frozenset({TOKEN, "instance"})
 
 
 class Observe(Filter[FilterConfig]):

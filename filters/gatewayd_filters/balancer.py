@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from gatewayd import (
-    INSTANCE,
-    SERVICE,
     TRIED,
     Balancer,
     Exchange,
@@ -62,8 +60,8 @@ class BalancerFilter(Filter[BalancerConfig]):
 
     name = "balancer"
     Config = BalancerConfig
-    requires = frozenset({SERVICE})
-    provides = frozenset({INSTANCE})
+    requires = frozenset({"service"})
+    provides = frozenset({"instance"})
 
     def __init__(self, config: BalancerConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
@@ -92,14 +90,15 @@ class BalancerFilter(Filter[BalancerConfig]):
             NoInstance: no instance of the service may be used now.
 
         """
-        service = exchange[SERVICE]
+        service = exchange.service
+        assert service is not None  # noqa: S101  # required
         candidates = self._candidates[service.name]
         available = service.available
         if available is candidates.plain and TRIED not in exchange:
             instance = candidates.balancer.pick(available, exchange)
         else:
             instance = candidates.pick(service, exchange)
-        exchange[INSTANCE] = instance
+        exchange.instance = instance
         if self._tells:
             return self._tell(candidates.balancer, instance, exchange, forward)
         return forward(exchange)

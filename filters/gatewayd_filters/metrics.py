@@ -14,9 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, field_validator
 
 from gatewayd import (
-    ROUTE,
     SECONDS,
-    SERVICE,
     Filter,
     FilterConfig,
     Gateway,
@@ -184,8 +182,8 @@ class MetricsFilter(Filter[MetricsConfig]):
         for exchange in exchanges:
             response = exchange.response
             status = CLIENT_LEFT if response is None else response.status
-            route = exchange.get(ROUTE)
-            key = route, exchange.get(SERVICE), exchange.request.method, status
+            route = exchange.route
+            key = route, exchange.service, exchange.request.method, status
             kind = known(key) or self._find(*key)
             if not kind.seconds:
                 self._gathering.append(kind)

@@ -5,10 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayd import (
-    PARAMS,
     PREFLIGHT,
-    ROUTE,
-    SERVICE,
     Filter,
     FilterConfig,
     Headers,
@@ -35,7 +32,7 @@ class RouteMatch(Filter[RouteMatchConfig]):
 
     name = "route_match"
     Config = RouteMatchConfig
-    provides = frozenset({ROUTE, PARAMS, SERVICE})
+    provides = frozenset({"route", "params", "service"})
 
     def __init__(self, config: RouteMatchConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
@@ -61,15 +58,15 @@ class RouteMatch(Filter[RouteMatchConfig]):
             if route is None:
                 raise _refusal(allowed)
             exchange[PREFLIGHT] = True
-        exchange[ROUTE] = route
+        exchange.route = route
         if params:
-            exchange[PARAMS] = params
+            exchange.params = params
         if route.redirect is not None:
             location = route.redirect_location(request.path, params, request.query)
             return _redirect(route.redirect.status, location)
         if route.timeout is not None:
             exchange.deadline = exchange.received_at + route.timeout
-        exchange[SERVICE] = self._services[route.pick_service()]
+        exchange.service = self._services[route.pick_service()]
         return forward(exchange)
 
 

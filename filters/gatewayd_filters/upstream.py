@@ -15,10 +15,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from gatewayd import (
-    INSTANCE,
-    PARAMS,
-    ROUTE,
-    TRACE,
     TRY_TIMEOUT,
     Exchange,
     Filter,
@@ -87,7 +83,7 @@ class Upstream(Filter[UpstreamConfig]):
 
     name = "upstream"
     Config = UpstreamConfig
-    requires = frozenset({INSTANCE, ROUTE})
+    requires = frozenset({"instance", "route"})
     terminal = True
 
     def __init__(self, config: UpstreamConfig, gateway: Gateway) -> None:
@@ -117,18 +113,18 @@ class Upstream(Filter[UpstreamConfig]):
 
     def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:  # noqa: ARG002
         """Send the request; there is nothing to forward to."""
-        instance = exchange[INSTANCE]
+        instance, route = exchange.instance, exchange.route
+        assert instance is not None and route is not None  # noqa: PT018, S101  # required
         request = exchange.request
         if request.method == "OPTIONS" and not _goes_further(request):
             return _empty()
         path = request.path
-        route = exchange[ROUTE]
         host = instance.authority if self._own_host else None
         if route.rewrite is not None:
-            path = route.rewritten(path, exchange.get(PARAMS, {}))
+            path = route.rewritten(path, exchange.params)
             host = route.rewrite.host or host
         headers, lines = self._fields(request, instance, host)
-        trace = exchange.get(TRACE)
+        trace = exchange.trace
         if trace is None:
             return self._send(exchange, instance, path, headers, lines)
         if not trace.sampled:

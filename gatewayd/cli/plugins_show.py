@@ -17,6 +17,7 @@ from gatewayd.config.reference import (
     discovery_sections,
     filter_sections,
 )
+from gatewayd.exchange import name_of
 from gatewayd.registry import PluginError, Plugins
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ def _facts(plugin: Installed, plugins: Plugins) -> dict[str, Any]:
         one = plugins.filters.load(plugin.name)
         return {
             "description": inspect.getdoc(one),
-            "requires": sorted(key.name for key in one.requires),
-            "provides": sorted(key.name for key in one.provides),
+            "requires": sorted(map(name_of, one.requires)),
+            "provides": sorted(map(name_of, one.provides)),
             "shorthands": sorted(one.route_keys),
             "settings": one.Config.model_json_schema(),
         }

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from gatewayd.authentication import AuthMethod
 from gatewayd.config.json_schema import Schema, describe, json_schema
 from gatewayd.config.schema import GatewayConfig
+from gatewayd.exchange import name_of
 from gatewayd.filter import Filter
 from gatewayd.registry import Plugins, Registry
 from gatewayd.services.balancer import Balancer
@@ -152,7 +153,7 @@ def _contract(plugin: type[Filter[Any]]) -> Iterator[str]:
     """Say what a filter needs, gives and adds to routes."""
     for verb, keys in (("Needs", plugin.requires), ("Provides", plugin.provides)):
         if keys:
-            yield f"{verb} {', '.join(sorted(f'`{key.name}`' for key in keys))}."
+            yield f"{verb} {', '.join(f'`{name}`' for name in sorted(map(name_of, keys)))}."
     if plugin.route_keys:
         yield f"Shorthands in routes: {', '.join(f'`{key}`' for key in sorted(plugin.route_keys))}."
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.exchange import INSTANCE, PREFLIGHT, ROUTE, SERVICE
+from gatewayd.exchange import PREFLIGHT
 from gatewayd.explain.dry_run import describe_verdict
 from gatewayd.explain.routes import path_of, place
 from gatewayd.telemetry.tracing import get_trace_id
@@ -37,7 +37,7 @@ def explain_exchange(generation: Generation, exchange: Exchange) -> dict[str, An
         exchange: It carries an observation, or the record tells of no filters.
 
     """
-    request, route, service = exchange.request, exchange.get(ROUTE), exchange.get(SERVICE)
+    request, route, service = exchange.request, exchange.route, exchange.service
     loaded = generation.loaded
     observation = exchange.observation
     # As it came: filters may have taken away what it was matched by.
@@ -96,8 +96,8 @@ def _filters(generation: Generation, exchange: Exchange) -> list[dict[str, Any]]
 def _steps(generation: Generation, exchange: Exchange) -> Iterable[Step]:
     pipeline = generation.pipeline
     yield from pipeline.entry.steps
-    if ROUTE in exchange and SERVICE in exchange:
-        chain = pipeline.chains.get((exchange[ROUTE].name, exchange[SERVICE].name))
+    if exchange.route is not None and exchange.service is not None:
+        chain = pipeline.chains.get((exchange.route.name, exchange.service.name))
         yield from chain.steps if chain else ()
 
 
@@ -128,4 +128,4 @@ def _place(generation: Generation, step: Step | None) -> str:
 
 
 def _chooses(one: Filter[Any]) -> bool:
-    return one.terminal or INSTANCE in one.provides
+    return one.terminal or "instance" in one.provides

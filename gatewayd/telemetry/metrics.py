@@ -208,8 +208,9 @@ class Metrics:
         self._readers.append(reader)
 
     def forget_reader(self, reader: Callable[[], None]) -> None:
-        """Undo :meth:`on_read`."""
-        self._readers.remove(reader)
+        """Undo :meth:`on_read`, if it was done."""
+        if reader in self._readers:
+            self._readers.remove(reader)
 
     def read(self) -> Iterable[Family[Cell] | Family[Histogram]]:
         """Return all families, with gauges up to date."""

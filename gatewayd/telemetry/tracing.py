@@ -6,7 +6,6 @@ import os
 from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from gatewayd.exchange import Key
 from gatewayd.telemetry.trace_context import TraceContext
 
 if TYPE_CHECKING:
@@ -88,17 +87,13 @@ def _random_ids(size: int) -> list[str]:
     return os.urandom(_MADE_AT_ONCE * size).hex("-", size).split("-")
 
 
-TRACE: Key[Trace] = Key("trace")
-"""The trace of the exchange; set by ``tracing``."""
-
-
 def get_trace_id(exchange: Exchange) -> str | None:
     """Return the id of the exchange's trace, 32 hexadecimal digits; ``None`` without tracing."""
-    trace = exchange.get(TRACE)
+    trace = exchange.trace
     return None if trace is None else trace.trace_id
 
 
 def get_span_id(exchange: Exchange) -> str | None:
     """Return the id of the gateway's own span, 16 hexadecimal digits; ``None`` without tracing."""
-    trace = exchange.get(TRACE)
+    trace = exchange.trace
     return None if trace is None else trace.span_id

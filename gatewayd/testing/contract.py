@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, get_args
 from pydantic import BaseModel
 
 from gatewayd.errors import Reject
-from gatewayd.exchange import Exchange, Key, Response
+from gatewayd.exchange import Context, Exchange, Response, name_of
 from gatewayd.filter import Filter, FilterConfig
 from gatewayd.pipeline import link
 from gatewayd.testing.exchanges import Recorder, make_exchange
@@ -43,14 +43,14 @@ class Subject:
     Attributes:
         plugin: The filter class.
         settings: Settings to construct it with.
-        values: A value for each key in its ``requires``.
+        values: A value for each attribute and key in its ``requires``.
         gateway: What it is given.
 
     """
 
     plugin: type[Filter[Any]]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    values: Mapping[Key[Any], Any] = field(default_factory=dict)
+    values: Mapping[Context, Any] = field(default_factory=dict)
     gateway: Gateway = field(default_factory=make_gateway)
 
     def running(self) -> AbstractAsyncContextManager[Filter[Any]]:
@@ -69,14 +69,14 @@ class Subject:
     def exchange(self) -> Exchange:
         """Make an exchange in which all that the filter requires is set."""
         missing = self.plugin.requires - self.values.keys()
-        self.require(not missing, f"give a value for {sorted(missing, key=repr)}")
+        self.require(not missing, f"give a value for {sorted(map(name_of, missing))}")
         return make_exchange(values=self.values)
 
 
 async def contract(
     plugin: type[Filter[Any]],
     settings: Mapping[str, Any] | None = None,
-    values: Mapping[Key[Any], Any] | None = None,
+    values: Mapping[Context, Any] | None = None,
     gateway: Gateway | None = None,
 ) -> None:
     """Run every check over one filter.
@@ -84,7 +84,7 @@ async def contract(
     Args:
         plugin: The filter class.
         settings: Settings to construct it with.
-        values: A value for each key in its ``requires``.
+        values: A value for each attribute and key in its ``requires``.
         gateway: What it is given; :func:`make_gateway` makes one where absent.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from gatewayd.exchange import PARAMS, Exchange, Key, Peer, Request, Response
+from gatewayd.exchange import Context, Exchange, Peer, Request, Response
 from gatewayd.headers import Headers
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def make_exchange(
     host: str = "gateway.example",
     peer: Peer | str = "192.0.2.1",
     params: Mapping[str, str] | None = None,
-    values: Mapping[Key[Any], Any] | None = None,
+    values: Mapping[Context, Any] | None = None,
     received_at: float = 1000.0,
 ) -> Exchange:
     """Make the exchange of a request that has just arrived.
@@ -39,7 +39,7 @@ def make_exchange(
         host: Host, with a port if there is one.
         peer: The client, or its address.
         params: Path parameters, as ``route_match`` would set them.
-        values: Whatever else earlier filters would have set.
+        values: Whatever else earlier filters would have set, by attribute or key.
         received_at: Seconds, by the clock that the gateway is made with.
 
     """
@@ -57,9 +57,12 @@ def make_exchange(
     )
     exchange = Exchange(request, received_at=received_at)
     if params is not None:
-        exchange[PARAMS] = params
+        exchange.params = params
     for key, value in (values or {}).items():
-        exchange[key] = value
+        if isinstance(key, str):
+            setattr(exchange, key, value)
+        else:
+            exchange[key] = value
     return exchange
 
 

@@ -12,7 +12,7 @@ import timeit
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from gatewayd import SERVICE, Balancer, Instance, InstanceSpec, Response, Service
+from gatewayd import Balancer, Instance, InstanceSpec, Response, Service
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.testing import make_exchange, make_gateway
 from gatewayd.timers import Sweeper
@@ -100,7 +100,7 @@ def bench_filter(settings: dict[str, Any]) -> float:
     service = make_service(10)
     gateway = make_gateway(clock=time.monotonic, services={"origin": service})
     one = BalancerFilter(BalancerConfig.model_validate(settings), gateway)
-    exchange = make_exchange(values={SERVICE: service})
+    exchange = make_exchange(values={"service": service})
     response = Response(200)
 
     async def forward(_: Exchange) -> Response:

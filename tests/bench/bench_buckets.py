@@ -14,7 +14,7 @@ import time
 import timeit
 from typing import TYPE_CHECKING, Any
 
-from gatewayd import PRINCIPAL, Headers, Principal, Response, SharedTable
+from gatewayd import Headers, Principal, Response, SharedTable
 from gatewayd.process.shared import make_shared_file
 from gatewayd.testing import make_exchange, make_gateway
 from gatewayd_filters.concurrency_limit import ConcurrencyLimit, ConcurrencyLimitConfig
@@ -23,7 +23,7 @@ from gatewayd_filters.token_bucket import TokenBucket, TokenBucketConfig
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from gatewayd import Exchange
+    from gatewayd import Context, Exchange
 
 CALLS, ROUNDS = 20_000, 9
 LIMITS: dict[str, dict[str, Any]] = {
@@ -45,7 +45,7 @@ def microseconds(call: Callable[[], object]) -> float:
 
 def exchange() -> Exchange:
     """Make the exchange of a caller who is known."""
-    values = {PRINCIPAL: Principal("alice", "jwt")}
+    values: dict[Context, object] = {"principal": Principal("alice", "jwt")}
     return make_exchange(headers={"X-Tenant": "acme"}, values=values)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import uvloop
 
-from gatewayd import TRACE, Exchange, FilterConfig, Headers, Request, Response
+from gatewayd import Exchange, FilterConfig, Headers, Request, Response
 from gatewayd.ended import BATCH
 from gatewayd.exchange import Peer
 from gatewayd.pipeline import link
@@ -92,7 +92,7 @@ async def _upstream(exchange: Exchange) -> Response:
     """Answer, and note on the exchange what the upstream filter does."""
     exchange.attempts = 1
     exchange.upstream_seconds = 0.00123
-    trace = exchange.get(TRACE)
+    trace = exchange.trace
     if trace is not None:
         _ = trace.added
     return Response(200, _ANSWERED.copy(), _BODY)

@@ -17,8 +17,6 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from gatewayd import (
-    PRINCIPAL,
-    ROUTE,
     ConfigError,
     Exchange,
     Headers,
@@ -220,7 +218,7 @@ def test_bytes_sent_are_told() -> None:
 
 def test_the_caller_is_told_by_id() -> None:
     principal = Principal("ada", "jwt", email="ada@example.org")
-    exchange = ended(make_exchange(values={PRINCIPAL: principal}))
+    exchange = ended(make_exchange(values={"principal": principal}))
     assert as_json(exchange)["enduser.id"] == "ada"
     assert as_text(exchange)["user"] == "ada"
 
@@ -342,7 +340,7 @@ def long_exchange(where: str) -> Exchange:
         text if where == "method" else "GET",
         {"path": f"/{text}", "query": f"/?{text}"}.get(where, "/"),
         headers={"User-Agent": text if where == "agent" else "-", "X-Tenant": text},
-        values={PRINCIPAL: Principal(text if where == "principal" else "ada", "jwt")},
+        values={"principal": Principal(text if where == "principal" else "ada", "jwt")},
     )
     if where == "id":  # as another filter may have made it
         exchange.id = text
@@ -395,7 +393,7 @@ anything = st.text(
 
 def hostile_exchange(path: str, query: str, field: str, who: str) -> Exchange:
     value = field.encode("latin-1")
-    exchange = ended(make_exchange(values={PRINCIPAL: Principal(who, "jwt")}))
+    exchange = ended(make_exchange(values={"principal": Principal(who, "jwt")}))
     exchange.request.path, exchange.request.query = path, query
     exchange.request.headers = Headers(
         [(b"User-Agent", value), (b"Referer", value), (b"X-Tenant", value)]
@@ -425,7 +423,7 @@ def test_text_is_one_line_of_ascii_in_the_combined_format(
 
 @pytest.mark.parametrize("lines", BOTH_FORMS)
 def test_lone_surrogates_in_an_id_are_escaped(lines: Any) -> None:
-    exchange = ended(make_exchange(values={PRINCIPAL: Principal("a\ud800b", "jwt")}))
+    exchange = ended(make_exchange(values={"principal": Principal("a\ud800b", "jwt")}))
     assert b"d800b" in lines(AccessLogConfig()).lines([exchange])
 
 
@@ -465,7 +463,7 @@ def test_what_is_long_is_not_remembered(lines: Any, settings: Any, where: str) -
         make_exchange(
             target=f"/{long}" if where == "path" else "/",
             headers={"User-Agent": long} if where == "agent" else {},
-            values={PRINCIPAL: Principal(long, "jwt")} if where == "user" else {},
+            values={"principal": Principal(long, "jwt")} if where == "user" else {},
         )
     )
     one = lines(AccessLogConfig(**settings))
@@ -486,7 +484,7 @@ def test_what_is_remembered_is_bounded(lines: Any, monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize("lines", BOTH_FORMS)
 def test_a_line_is_the_same_when_its_parts_are_remembered(lines: Any) -> None:
     principal = Principal('a d"a', "jwt")
-    values = {PRINCIPAL: principal}
+    values = {"principal": principal}
     exchange = ended(make_exchange(target="/\u00e9", headers={"User-Agent": 'a"b'}, values=values))
     one = lines(AccessLogConfig())
     first, second = one.lines([exchange, exchange]).splitlines()
@@ -509,7 +507,7 @@ def test_text_tells_of_a_client_that_has_left() -> None:
 
 
 def test_a_space_in_an_id_makes_no_further_column() -> None:
-    exchange = ended(make_exchange(values={PRINCIPAL: Principal("ada lovelace", "jwt")}))
+    exchange = ended(make_exchange(values={"principal": Principal("ada lovelace", "jwt")}))
     assert as_text(exchange)["user"] == "ada\\x20lovelace"
 
 
@@ -596,7 +594,7 @@ async def test_lines_that_cannot_be_written_are_counted() -> None:
 async def test_lines_that_cannot_be_made_are_counted(tmp_path: Path) -> None:
     gateway = make_gateway()
     broken = ended(make_exchange())
-    broken[ROUTE] = "no route"  # as another filter may have left it
+    broken.route = "no route"  # as another filter may have left it
     settings = {"path": str(tmp_path / "access.log")}
     async with running(AccessLog, settings, gateway=gateway) as access_log:
         with pytest.raises(AttributeError):

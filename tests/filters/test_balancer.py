@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    INSTANCE,
-    SERVICE,
     TRIED,
     Balancer,
     ConfigError,
@@ -53,9 +51,9 @@ def gateway(api: Service) -> Gateway:
 
 
 async def pick(balancer: BalancerFilter, service: Service) -> str:
-    exchange = make_exchange(values={SERVICE: service})
+    exchange = make_exchange(values={"service": service})
     await balancer(exchange, Recorder())
-    return exchange[INSTANCE].url
+    return exchange.instance.url
 
 
 @asynccontextmanager
@@ -68,7 +66,7 @@ async def second(gateway: Gateway, services: dict[str, Service]) -> AsyncIterato
 
 
 async def test_contract(gateway: Gateway, api: Service) -> None:
-    await contract(BalancerFilter, values={SERVICE: api}, gateway=gateway)
+    await contract(BalancerFilter, values={"service": api}, gateway=gateway)
 
 
 async def test_instances_get_equal_shares(gateway: Gateway, api: Service) -> None:
@@ -100,9 +98,9 @@ async def test_another_attempt_goes_to_another_instance(
     async with running(BalancerFilter, {"strategy": strategy}, gateway=gateway) as balancer:
         await pick(balancer, api)
         for _ in range(10):
-            exchange = make_exchange(values={SERVICE: api, TRIED: [first, third]})
+            exchange = make_exchange(values={"service": api, TRIED: [first, third]})
             await balancer(exchange, Recorder())
-            assert exchange[INSTANCE] is second
+            assert exchange.instance is second
 
 
 async def test_services_do_not_share_their_turns() -> None:
@@ -221,7 +219,7 @@ async def test_a_balancer_learns_how_long_an_attempt_took(api: Service) -> None:
         return Response(200)
 
     async with running(BalancerFilter, {"strategy": "listener"}, gateway=gateway) as balancer:
-        response = await balancer(make_exchange(values={SERVICE: api}), forward)
+        response = await balancer(make_exchange(values={"service": api}), forward)
         assert listener_of(balancer).told == [(SPECS[0].url, 0.25, None)]
     assert response.headers.get("X-Instance") == SPECS[0].url
 
@@ -240,7 +238,7 @@ async def test_a_balancer_learns_once_why_an_attempt_failed(
 
     async with running(BalancerFilter, {"strategy": "listener"}, gateway=gateway) as balancer:
         with pytest.raises(type(error)):
-            await balancer(make_exchange(values={SERVICE: api}), forward)
+            await balancer(make_exchange(values={"service": api}), forward)
         assert listener_of(balancer).told == [(SPECS[0].url, 1.5, type(error).__name__)]
 
 
@@ -249,11 +247,11 @@ async def test_a_sticky_client_gets_its_cookie_through_the_filter(
 ) -> None:
     settings = {"strategy": {"name": "sticky", "secret": "0123456789abcdef", "cookie": "home"}}
     async with running(BalancerFilter, settings, gateway=gateway) as balancer:
-        first = make_exchange(values={SERVICE: api})
+        first = make_exchange(values={"service": api})
         response = await balancer(first, Recorder())
         sent = (response.headers.get("Set-Cookie") or "").partition(";")[0]
-        again = make_exchange(values={SERVICE: api}, headers={"Cookie": sent})
+        again = make_exchange(values={"service": api}, headers={"Cookie": sent})
         response = await balancer(again, Recorder())
     assert sent.startswith("home=")
-    assert again[INSTANCE] is first[INSTANCE]
+    assert again.instance is first.instance
     assert "Set-Cookie" not in response.headers

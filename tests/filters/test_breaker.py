@@ -7,8 +7,6 @@ import pytest
 from pydantic import ValidationError
 
 from gatewayd import (
-    INSTANCE,
-    SERVICE,
     BreakerChange,
     BreakerOpen,
     ConnectFailure,
@@ -47,7 +45,7 @@ def gateway(api: Service, clock: FakeClock) -> Gateway:
 
 
 def exchange_to(service: Service, index: int = 0) -> Exchange:
-    return make_exchange(values={SERVICE: service, INSTANCE: service.available[index]})
+    return make_exchange(values={"service": service, "instance": service.available[index]})
 
 
 async def attempt(one: BreakerFilter, exchange: Exchange, forward: Recorder) -> str:
@@ -60,7 +58,7 @@ async def attempt(one: BreakerFilter, exchange: Exchange, forward: Recorder) -> 
 
 
 async def test_contract(gateway: Gateway, api: Service) -> None:
-    values = {SERVICE: api, INSTANCE: api.available[0]}
+    values = {"service": api, "instance": api.available[0]}
     await contract(BreakerFilter, values=values, gateway=gateway)
 
 

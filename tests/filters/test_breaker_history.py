@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatewayd import (
-    INSTANCE,
-    SERVICE,
     BreakerOpen,
     BreakerTransition,
     ConfigError,
@@ -37,7 +35,7 @@ async def node(folder: Path, **settings: object) -> AsyncIterator[tuple[BreakerF
     store = Store(StoreConfig(url=f"sqlite:///{folder}/gatewayd.db"))
     service = make_service("shop", URL)
     gateway = make_gateway(clock=FakeClock(), services={"shop": service}, store=store)
-    values = {SERVICE: service, INSTANCE: service.available[0]}
+    values = {"service": service, "instance": service.available[0]}
     async with running(BreakerFilter, SETTINGS | settings, gateway=gateway) as breaker:
         yield breaker, make_exchange(values=values)
     await store.close()

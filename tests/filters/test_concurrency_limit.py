@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import PRINCIPAL, LockStuck, Principal, Reject, Response, SharedTable
+from gatewayd import LockStuck, Principal, Reject, Response, SharedTable
 from gatewayd.process.shared import make_shared_file
 from gatewayd.testing import Recorder, contract, make_exchange, make_gateway, running
 from gatewayd_filters.concurrency_limit import ConcurrencyLimit
@@ -55,7 +55,7 @@ def sharing(file: IO[bytes]) -> Gateway:
 
 async def enter(one: ConcurrencyLimit, principal: str | None = None) -> Exchange | Reject:
     """Send a request; return its exchange, which is under way, or what refused it."""
-    values = {PRINCIPAL: Principal(principal, "jwt")} if principal else {}
+    values = {"principal": Principal(principal, "jwt")} if principal else {}
     exchange = make_exchange(values=values)
     try:
         await one(exchange, Recorder())

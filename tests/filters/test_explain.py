@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import TRACE, Headers, Reject, Response, UpstreamReset, sign_header
+from gatewayd import Headers, Reject, Response, UpstreamReset, sign_header
 from gatewayd.explain.record import MAX_CANDIDATES
 from gatewayd.explain.records import Records
 from gatewayd.testing import Recorder, in_memory, make_exchange, make_gateway, running
@@ -220,7 +220,7 @@ async def test_the_record_is_of_this_exchange() -> None:
 async def test_the_record_names_the_trace() -> None:
     upstream = Recorder()
     record = await explained(upstream=upstream)
-    assert record["trace_id"] == upstream.exchanges[0][TRACE].trace_id
+    assert record["trace_id"] == upstream.exchanges[0].trace.trace_id
 
 
 async def test_the_record_names_the_route_and_its_place() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import PRINCIPAL, ROUTE, SERVICE, Headers, Peer, Principal, Reject, Response
+from gatewayd import Headers, Peer, Principal, Reject, Response
 from gatewayd.pipeline import link
 from gatewayd.testing import Recorder, make_exchange, running
 from gatewayd_filters.headers import HeaderRules, HeadersConfig
@@ -88,8 +88,8 @@ async def test_values_come_from_the_exchange(template: str, value: str) -> None:
         peer=Peer("203.0.113.9", scheme="https"),
         params={"id": "42"},
         values={
-            ROUTE: SimpleNamespace(name="orders"),
-            SERVICE: SimpleNamespace(name="order-service"),
+            "route": SimpleNamespace(name="orders"),
+            "service": SimpleNamespace(name="order-service"),
         },
     )
     assert fields == [("X", value)]
@@ -125,7 +125,7 @@ ADA = Principal(
     ],
 )
 async def test_values_come_from_the_caller(template: str, value: str) -> None:
-    assert await sent({"set": {"X": template}}, values={PRINCIPAL: ADA}) == [("X", value)]
+    assert await sent({"set": {"X": template}}, values={"principal": ADA}) == [("X", value)]
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ async def test_values_come_from_the_caller(template: str, value: str) -> None:
     [
         ("{principal.id}", {}),
         ("{principal.claims.tenant}", {}),
-        ("{principal.claims.none}", {PRINCIPAL: ADA}),
-        ("{principal.claims.list}", {PRINCIPAL: ADA}),
-        ("{principal.email}", {PRINCIPAL: Principal(id="bo", method="jwt")}),
+        ("{principal.claims.none}", {"principal": ADA}),
+        ("{principal.claims.list}", {"principal": ADA}),
+        ("{principal.email}", {"principal": Principal(id="bo", method="jwt")}),
     ],
 )
 async def test_what_is_not_known_of_the_caller_leaves_no_field_of_the_client_s(
@@ -147,7 +147,7 @@ async def test_what_is_not_known_of_the_caller_leaves_no_field_of_the_client_s(
 
 async def test_a_claim_adds_no_line() -> None:
     evil = Principal(id="a", method="jwt", claims={"t": "x\r\nX-User-Id: root\ud800"})
-    fields = await sent({"set": {"X": "{principal.claims.t}"}}, values={PRINCIPAL: evil})
+    fields = await sent({"set": {"X": "{principal.claims.t}"}}, values={"principal": evil})
     assert fields == [("X", "x%0D%0AX-User-Id: root%3F")]
 
 

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    INSTANCE,
-    SERVICE,
     TRIED,
     TRY_TIMEOUT,
     BadResponse,
@@ -60,8 +58,8 @@ class Upstream(Recorder):
     async def __call__(self, exchange: Exchange) -> Response:
         tried = exchange.get(TRIED, [])
         fresh = [one for one in INSTANCES if one not in tried]
-        exchange[INSTANCE] = (fresh or INSTANCES)[0]
-        self.picks.append(exchange[INSTANCE])
+        exchange.instance = (fresh or INSTANCES)[0]
+        self.picks.append(exchange.instance)
         return await super().__call__(exchange)
 
 
@@ -76,7 +74,7 @@ async def attempt(
     """Send one request through the filter."""
     gateway = make_gateway(services={"api": SERVICE_OF_THREE})
     async with running(Retry, {**QUICK, **settings}, gateway=gateway) as retry:
-        exchange = make_exchange(method, body=body, values={SERVICE: SERVICE_OF_THREE})
+        exchange = make_exchange(method, body=body, values={"service": SERVICE_OF_THREE})
         exchange.deadline = deadline
         return await retry(exchange, upstream)
 
@@ -96,8 +94,8 @@ async def stream(*pieces: bytes) -> AsyncGenerator[bytes, None]:
 
 async def test_contract() -> None:
     gateway = make_gateway(services={"api": SERVICE_OF_THREE})
-    await contract(Retry, QUICK, {SERVICE: SERVICE_OF_THREE}, gateway)
-    await contract(Retry, {"hedge": {"after": 10.0}}, {SERVICE: SERVICE_OF_THREE}, gateway)
+    await contract(Retry, QUICK, {"service": SERVICE_OF_THREE}, gateway)
+    await contract(Retry, {"hedge": {"after": 10.0}}, {"service": SERVICE_OF_THREE}, gateway)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +232,7 @@ async def test_open_breakers_of_a_large_service_are_not_all_asked() -> None:
     async def upstream(exchange: Exchange) -> Response:
         nonlocal picks
         picks += 1
-        exchange[INSTANCE] = make_service("api", ORIGINS[0]).available[0]
+        exchange.instance = make_service("api", ORIGINS[0]).available[0]
         raise BreakerOpen
 
     with pytest.raises(BreakerOpen):
@@ -249,7 +247,7 @@ async def test_the_budget_bounds_the_retries_of_all_exchanges() -> None:
     async with running(Retry, settings, gateway=gateway) as retry:
         for _ in range(100):
             with pytest.raises(UpstreamReset):
-                await retry(make_exchange(values={SERVICE: SERVICE_OF_THREE}), upstream)
+                await retry(make_exchange(values={"service": SERVICE_OF_THREE}), upstream)
     assert len(upstream.picks) == 120
 
 
@@ -406,7 +404,7 @@ class Slow(Upstream):
     async def __call__(self, exchange: Exchange) -> Response:
         if exchange.get(TRIED):
             return await super().__call__(exchange)
-        exchange[INSTANCE] = INSTANCES[0]
+        exchange.instance = INSTANCES[0]
         try:
             await self.may_answer.wait()
         except asyncio.CancelledError:
@@ -422,10 +420,10 @@ async def test_a_slow_first_attempt_is_overtaken_and_cancelled() -> None:
     upstream = Slow(Response(200))
     gateway = make_gateway(services={"api": SERVICE_OF_THREE})
     async with running(Retry, HEDGE, gateway=gateway) as retry:
-        exchange = make_exchange(values={SERVICE: SERVICE_OF_THREE})
+        exchange = make_exchange(values={"service": SERVICE_OF_THREE})
         assert (await retry(exchange, upstream)).status == 200
     assert upstream.cancelled == 1
-    assert exchange[INSTANCE] is INSTANCES[1]
+    assert exchange.instance is INSTANCES[1]
 
 
 async def test_a_failed_hedge_waits_for_the_first_attempt() -> None:
@@ -464,7 +462,7 @@ async def test_a_client_that_leaves_cancels_both() -> None:
     both = asyncio.Event()
 
     async def upstream(exchange: Exchange) -> Response:
-        exchange[INSTANCE] = INSTANCES[0]
+        exchange.instance = INSTANCES[0]
         try:
             if TRIED in exchange:
                 both.set()
@@ -492,7 +490,7 @@ async def test_what_an_attempt_left_to_do_at_the_end_is_done_once_for_each() -> 
 
     gateway = make_gateway(services={"api": SERVICE_OF_THREE})
     async with running(Retry, HEDGE, gateway=gateway) as retry:
-        exchange = make_exchange(values={SERVICE: SERVICE_OF_THREE})
+        exchange = make_exchange(values={"service": SERVICE_OF_THREE})
         await retry(exchange, noting)
         assert exchange.finish() == []
     assert finished == [type(None), type(None)]
@@ -508,7 +506,7 @@ async def test_a_hedge_that_lost_is_finished_and_its_response_dropped() -> None:
         if TRIED not in exchange:
             return await upstream(exchange)
         exchange.on_finish(lambda _, error: finished.append(type(error)))
-        exchange[INSTANCE] = INSTANCES[1]
+        exchange.instance = INSTANCES[1]
         upstream.may_answer.set()
         try:
             await both.wait()
@@ -538,5 +536,5 @@ async def test_a_percentile_learns_from_answers() -> None:
     settings = {"hedge": {"after": 5.0, "percentile": 95}}
     async with running(Retry, settings, gateway=gateway) as retry:
         for _ in range(100):
-            await retry(make_exchange(values={SERVICE: SERVICE_OF_THREE}), upstream)
+            await retry(make_exchange(values={"service": SERVICE_OF_THREE}), upstream)
         assert retry._latencies["api"].wait == pytest.approx(0.010)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd import PARAMS, PREFLIGHT, ROUTE, SERVICE, Exchange, Reject, Response, Service
+from gatewayd import PREFLIGHT, Exchange, Reject, Response, Service
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.testing import Recorder, make_exchange, make_gateway, running
 from gatewayd_filters.route_match import RouteMatch
@@ -33,22 +33,22 @@ async def match(exchange: Exchange, *routes: dict[str, Any]) -> tuple[Response, 
 async def refusal(exchange: Exchange, *routes: dict[str, Any]) -> Reject:
     with pytest.raises(Reject) as caught:
         await match(exchange, *routes)
-    assert ROUTE not in exchange
+    assert exchange.route is None
     return caught.value
 
 
 async def test_sets_route_service_and_params() -> None:
     exchange = make_exchange(target="/users/a%20b")
     await match(exchange, {"path": "/users/{id}"})
-    assert exchange[ROUTE].name == "r0"
-    assert exchange[SERVICE] is ORIGIN
-    assert exchange[PARAMS] == {"id": "a b"}
+    assert exchange.route.name == "r0"
+    assert exchange.service is ORIGIN
+    assert exchange.params == {"id": "a b"}
 
 
 async def test_sets_no_params_where_there_are_none() -> None:
     exchange = make_exchange()
     await match(exchange, {})
-    assert PARAMS not in exchange
+    assert exchange.params == {}
     assert PREFLIGHT not in exchange
 
 
@@ -64,7 +64,7 @@ async def test_sets_no_params_where_there_are_none() -> None:
 async def test_matches_the_whole_request(rule: dict[str, Any], request_: dict[str, Any]) -> None:
     exchange = make_exchange(**request_)
     await match(exchange, {"name": "all"}, {"name": "rule", **rule})
-    assert exchange[ROUTE].name == "rule"
+    assert exchange.route.name == "rule"
 
 
 async def test_leaves_the_path_to_whoever_sends_it() -> None:
@@ -99,15 +99,15 @@ async def test_a_wrong_method_is_405_with_those_allowed() -> None:
 async def test_a_preflight_is_matched_by_the_method_that_it_asks_about() -> None:
     exchange = make_exchange("OPTIONS", headers=PREFLIGHT_OF_PUT)
     await match(exchange, {"methods": ["GET"]}, {"methods": ["PUT"]})
-    assert exchange[ROUTE].name == "r1"
+    assert exchange.route.name == "r1"
     assert exchange[PREFLIGHT] is True
-    assert exchange[SERVICE] is ORIGIN
+    assert exchange.service is ORIGIN
 
 
 async def test_a_route_that_takes_options_gets_the_preflight() -> None:
     exchange = make_exchange("OPTIONS", headers=PREFLIGHT_OF_PUT)
     await match(exchange, {"methods": ["PUT"]}, {"methods": ["OPTIONS"]})
-    assert exchange[ROUTE].name == "r1"
+    assert exchange.route.name == "r1"
     assert PREFLIGHT not in exchange
 
 

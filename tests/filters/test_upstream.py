@@ -6,13 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from gatewayd import (
-    INSTANCE,
-    PARAMS,
-    ROUTE,
-    TRACE,
+    Context,
     Exchange,
     Headers,
-    Key,
     Peer,
     Reject,
     Timeouts,
@@ -45,10 +41,10 @@ async def send(
     params: Mapping[str, str] | None = None,
 ) -> list[str]:
     """Send the exchange's request; return the head that reaches the instance, line by line."""
-    exchange[INSTANCE] = make_instance(attempts)
-    exchange[ROUTE] = make_route(**(route or {}))
+    exchange.instance = make_instance(attempts)
+    exchange.route = make_route(**(route or {}))
     if params is not None:
-        exchange[PARAMS] = params
+        exchange.params = params
     async with running(Upstream, settings) as upstream:
         response = await upstream(exchange, Recorder())
     assert response.status == 200
@@ -58,7 +54,7 @@ async def send(
 
 
 async def test_contract(attempts: Attempts) -> None:
-    values: dict[Key[Any], Any] = {INSTANCE: make_instance(attempts), ROUTE: make_route()}
+    values: dict[Context, Any] = {"instance": make_instance(attempts), "route": make_route()}
     await contract(Upstream, values=values)
 
 
@@ -82,13 +78,13 @@ async def test_a_request_goes_on_as_it_is(attempts: Attempts) -> None:
 
 async def test_tells_the_instance_of_a_trace_that_begins_here(attempts: Attempts) -> None:
     exchange = make_exchange()
-    trace = exchange[TRACE] = new_trace()
+    trace = exchange.trace = new_trace()
     assert f"traceparent: {trace.traceparent.decode()}" in await send(attempts, exchange)
 
 
 async def test_a_trace_that_the_request_tells_is_not_told_twice(attempts: Attempts) -> None:
     exchange = make_exchange(headers={"traceparent": "of the caller"})
-    exchange[TRACE] = Trace("1" * 32, "2" * 16, False)
+    exchange.trace = Trace("1" * 32, "2" * 16, False)
     lines = await send(attempts, exchange)
     assert [line for line in lines if "traceparent" in line] == ["traceparent: of the caller"]
 
@@ -188,7 +184,7 @@ async def test_what_is_remembered_of_one_client_is_not_told_of_another(attempts:
     async with running(Upstream, {"via": ""}) as upstream:
         for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1"):
             exchange = make_exchange(peer=address)
-            exchange[INSTANCE], exchange[ROUTE] = make_instance(attempts), make_route()
+            exchange.instance, exchange.route = make_instance(attempts), make_route()
             await upstream(exchange, Recorder())
             assert f"X-Real-IP: {address}\r\n".encode() in attempts.head
 
@@ -333,7 +329,7 @@ async def test_max_forwards_is_counted_down(
 
 async def test_the_last_forwarder_answers_itself(attempts: Attempts) -> None:
     exchange = make_exchange("OPTIONS", headers={"Max-Forwards": "0"})
-    exchange[INSTANCE], exchange[ROUTE] = make_instance(attempts), make_route()
+    exchange.instance, exchange.route = make_instance(attempts), make_route()
     async with running(Upstream) as upstream:
         assert (await upstream(exchange, Recorder())).status == 204
     assert not attempts.all

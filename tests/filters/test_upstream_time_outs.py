@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from gatewayd import (
-    INSTANCE,
-    ROUTE,
     TRY_TIMEOUT,
     ConfigError,
     Instance,
@@ -53,7 +51,7 @@ async def send(
     instance = Instance("api", InstanceSpec("http://10.0.0.1:80"), cast("Pool", sent))
     gateway = make_gateway(clock=FakeClock(NOW), routes=[{"name": "all", "service": "api"}])
     async with running(Upstream, settings, gateway=gateway) as upstream:
-        values = {ROUTE: gateway.routes.routes()[0], INSTANCE: instance}
+        values = {"route": gateway.routes.routes()[0], "instance": instance}
         exchange = make_exchange("PUT", body=body, headers=headers or {}, values=values)
         exchange.deadline = deadline
         if try_timeout is not None:

@@ -372,5 +372,5 @@ def test_times_are_those_of_rfc_3339(milliseconds: int, text: str) -> None:
 def test_a_second_is_written_once_for_all_of_its_milliseconds() -> None:
     timestamps = Timestamps()
     assert [timestamps.of(1001), timestamps.of(1500), timestamps.of(2000)] == [
-        "1970-01-01T00:00:01.000Z", "1970-01-01T00:00:01.500Z", "1970-01-01T00:00:02.000Z",
+        "1970-01-01T00:00:01.001Z", "1970-01-01T00:00:01.500Z", "1970-01-01T00:00:02.000Z",
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 from msgspec import UNSET, Struct, UnsetType, defstruct, field
 from msgspec.json import Encoder
 
-from gatewayd import INSTANCE, PRINCIPAL, ROUTE, SERVICE, TRACE, Timestamps, encodable
+from gatewayd import Timestamps, encodable
 from gatewayd_filters.access_log.redaction import LONGEST, REDACTED, shortened
 from gatewayd_filters.access_log.shown import CLIENT_LEFT, VERSIONS, Shown, reason
 
@@ -114,9 +114,9 @@ class JsonLines:
         for exchange in exchanges:
             request, response, attempts = exchange.request, exchange.response, exchange.attempts
             peer, ended_at = request.peer, exchange.ended_at
-            route, service = exchange.get(ROUTE), exchange.get(SERVICE)
-            instance, trace = exchange.get(INSTANCE), exchange.get(TRACE)
-            user, agent = exchange.get(PRINCIPAL), request.headers.value(b"user-agent")
+            route, service = exchange.route, exchange.service
+            instance, trace = exchange.instance, exchange.trace
+            user, agent = exchange.principal, request.headers.value(b"user-agent")
             milliseconds = floor((offset + ended_at) * 1000)
             if milliseconds != moment:
                 moment, timestamp = milliseconds, self._timestamps.of(milliseconds)

@@ -6,7 +6,6 @@ import re
 import time
 from typing import TYPE_CHECKING, TypeVar
 
-from gatewayd import PRINCIPAL, ROUTE
 from gatewayd_filters.access_log.redaction import shortened
 from gatewayd_filters.access_log.shown import CLIENT_LEFT, VERSIONS, Shown, reason
 
@@ -72,7 +71,7 @@ class TextLines:
 
     def _line(self, exchange: Exchange) -> str:
         request, response = exchange.request, exchange.response
-        principal, route = exchange.get(PRINCIPAL), exchange.get(ROUTE)
+        principal, route = exchange.principal, exchange.route
         if request.query is None:
             path = self._paths[request.path]
         else:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from gatewayd import (
     AUTH_REQUIRED,
     PREFLIGHT,
-    PRINCIPAL,
     AuthUnavailable,
     Filter,
     InvalidCredential,
@@ -41,7 +40,7 @@ class Auth(Filter[AuthConfig]):
 
     name = "auth"
     Config = AuthConfig
-    provides = frozenset({PRINCIPAL})
+    provides = frozenset({"principal"})
     route_keys: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {
         "auth_required": _required
     }
@@ -105,7 +104,7 @@ class Auth(Filter[AuthConfig]):
 
     def _accept(self, method: AuthMethod[Any], principal: Principal, exchange: Exchange) -> None:
         self._accepted[method].value += 1
-        exchange[PRINCIPAL] = principal
+        exchange.principal = principal
         if self._forwards:
             exchange.request.headers.extend_with(principal.forward_headers)
 

@@ -15,8 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from gatewayd import (
-    INSTANCE,
-    SERVICE,
     Breaker,
     BreakerChange,
     BreakerListener,
@@ -89,7 +87,7 @@ class BreakerFilter(Filter[BreakerConfig]):
 
     name = "breaker"
     Config = BreakerConfig
-    requires = frozenset({INSTANCE, SERVICE})
+    requires = frozenset({"instance", "service"})
 
     def __init__(self, config: BreakerConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
@@ -157,8 +155,9 @@ class BreakerFilter(Filter[BreakerConfig]):
             BreakerOpen: the instance, or the service, is left alone for now.
 
         """
-        service = exchange[SERVICE]
-        target = exchange[INSTANCE].url if self._per_instance else service.name
+        service, instance = exchange.service, exchange.instance
+        assert service is not None and instance is not None  # noqa: PT018, S101  # required
+        target = instance.url if self._per_instance else service.name
         breaker = self._breakers[service.name].get(target)
         if breaker is None:
             breaker = self._make(service, target)

@@ -11,8 +11,6 @@ import re
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote
 
-from gatewayd import PRINCIPAL, SERVICE
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -27,7 +25,7 @@ def _route_name(exchange: Exchange) -> str | None:
 
 
 def _service_name(exchange: Exchange) -> str | None:
-    service = exchange.get(SERVICE)
+    service = exchange.service
     return None if service is None else service.name
 
 
@@ -35,7 +33,7 @@ def _of_principal(read: Callable[[Principal], str | None]) -> Source:
     """Read a value of the caller; absent for anonymous ones."""
 
     def source(exchange: Exchange) -> str | None:
-        principal = exchange.get(PRINCIPAL)
+        principal = exchange.principal
         return None if principal is None else read(principal)
 
     return source

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gatewayd import AUTH_REQUIRED, PRINCIPAL, ROUTE, AuditEvent, Filter, Reject
+from gatewayd import AUTH_REQUIRED, AuditEvent, Filter, Reject
 from gatewayd_filters.rbac.config import RbacConfig
 from gatewayd_filters.rbac.requirement import Decision, Requirement
 from gatewayd_filters.rbac.roles import Roles
@@ -37,7 +37,7 @@ class Rbac(Filter[RbacConfig]):
 
     name = "rbac"
     Config = RbacConfig
-    requires = frozenset({PRINCIPAL})
+    requires = frozenset({"principal"})
     route_keys: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {
         "roles": _shorthand("required_roles"),
         "permissions": _shorthand("required_permissions"),
@@ -66,8 +66,8 @@ class Rbac(Filter[RbacConfig]):
             Reject: 403 ``access_denied``.
 
         """
-        decision = self.decide(exchange.get(PRINCIPAL), exchange.get(AUTH_REQUIRED))
-        route = exchange.get(ROUTE)
+        decision = self.decide(exchange.principal, exchange.get(AUTH_REQUIRED))
+        route = exchange.route
         key = "" if route is None else route.name, decision.allowed
         (self._cells.get(key) or self._count(*key)).value += 1
         if decision.allowed:
@@ -109,7 +109,7 @@ class Rbac(Filter[RbacConfig]):
         return decision
 
     def _record(self, exchange: Exchange, decision: Decision) -> None:
-        principal, route, request = exchange.get(PRINCIPAL), exchange.route, exchange.request
+        principal, route, request = exchange.principal, exchange.route, exchange.request
         self.gateway.audit.record(
             AuditEvent(
                 action="access",

@@ -19,8 +19,6 @@ from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 from gatewayd import (
-    INSTANCE,
-    SERVICE,
     TRIED,
     TRY_TIMEOUT,
     Backoff,
@@ -53,7 +51,7 @@ class Retry(Filter[RetryConfig]):
 
     name = "retry"
     Config = RetryConfig
-    requires = frozenset({SERVICE})
+    requires = frozenset({"service"})
 
     def __init__(self, config: RetryConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
@@ -94,7 +92,7 @@ class Retry(Filter[RetryConfig]):
         """
         config = self.config
         request = exchange.request
-        service = exchange[SERVICE].name
+        service = _service(exchange)
         self._budgets[service].requests += 1
         if config.per_try_timeout is not None:
             exchange[TRY_TIMEOUT] = config.per_try_timeout
@@ -136,7 +134,7 @@ class Retry(Filter[RetryConfig]):
         """Try until an attempt succeeds or none may follow; ``outcome`` is that of the first."""
         made = closed_doors = 0
         while True:
-            instance = exchange.get(INSTANCE)
+            instance = exchange.instance
             tried = exchange.get(TRIED, [])
             if isinstance(outcome, BreakerOpen):
                 closed_doors += 1
@@ -183,7 +181,12 @@ class Retry(Filter[RetryConfig]):
         elif outcome.reason not in self.config.on or (outcome.sent and not repeatable):
             return None
         left = _NEVER if exchange.deadline is None else exchange.deadline - self.gateway.clock()
-        return self._policies[exchange[SERVICE].name].wait(made, left=left, asked=asked)
+        return self._policies[_service(exchange)].wait(made, left=left, asked=asked)
+
+
+def _service(exchange: Exchange) -> str:
+    assert exchange.service is not None  # noqa: S101  # required
+    return exchange.service.name
 
 
 def _may_be_hedged(request: Request) -> bool:

@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gatewayd import INSTANCE, TRIED, Exchange, Response
+from gatewayd import TRIED, Exchange, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -99,22 +99,22 @@ async def _race(
         _finish(twin, asyncio.CancelledError())
         raise
     if winner is second:
-        exchange.update(twin)
+        exchange.take_over(twin)
         exchange.on_finish(lambda _, error: _finish(twin, error))
     else:
         _finish(twin, asyncio.CancelledError())
-        if INSTANCE in twin:
-            exchange[TRIED] = [*exchange.get(TRIED, ()), twin[INSTANCE]]
+        if twin.instance is not None:
+            exchange[TRIED] = [*exchange.get(TRIED, ()), twin.instance]
     return winner.result()
 
 
 def _twin(exchange: Exchange) -> Exchange:
     """Make the exchange of the second attempt, which avoids the instance of the first."""
     twin = Exchange(exchange.request, exchange.received_at, exchange.id, exchange.send_interim)
-    twin.update(exchange)
+    twin.take_over(exchange)
     twin.deadline = exchange.deadline
-    if INSTANCE in exchange:
-        twin[TRIED] = [*exchange.get(TRIED, ()), exchange[INSTANCE]]
+    if exchange.instance is not None:
+        twin[TRIED] = [*exchange.get(TRIED, ()), exchange.instance]
     return twin
 
 

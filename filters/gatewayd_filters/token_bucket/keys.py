@@ -10,11 +10,9 @@ import re
 from functools import lru_cache
 from hashlib import blake2b
 from ipaddress import IPv6Address, ip_address, ip_network
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
-
-from gatewayd import PRINCIPAL, ROUTE, SERVICE
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -69,7 +67,7 @@ def scope_of(exchange: Exchange, scope: Scope, filter_name: str, settings: Itera
         settings: The keys that set a limit; the layer that has one of them is the limit's.
 
     """
-    route, service = exchange.get(ROUTE), exchange.get(SERVICE)
+    route, service = exchange.route, exchange.service
 
     def is_of(layer: str, filters: Mapping[str, object]) -> bool:
         own = filters.get(filter_name)
@@ -102,16 +100,16 @@ class Keys:
 
     def identity(self, exchange: Exchange) -> Hashable:
         """Return what is equal for exchanges that have the same key; made in a moment."""
-        principal = exchange.get(PRINCIPAL)
+        principal = exchange.principal
         request = exchange.request
         if self._simple:
             caller = principal or request.peer.address
-            return (caller, exchange.get(ROUTE), exchange.get(SERVICE))
+            return (caller, exchange.route, exchange.service)
         values = [request.headers.value(name) or b"" for name in self._headers]
         if any(len(value) > _LONGEST for value in values):  # which are not to be kept
             values = [blake2b(value, digest_size=16).digest() for value in values]
         address = request.peer.address
-        return (principal, exchange.get(ROUTE), exchange.get(SERVICE), address, *values)
+        return (principal, exchange.route, exchange.service, address, *values)
 
     def text(self, exchange: Exchange) -> str:
         """Return the key."""
@@ -135,14 +133,14 @@ class Keys:
         if kind == "header":
             return f"{part.lower()}={_value(exchange.request.headers.get(name))}"
         if kind == "claim":
-            principal = exchange.get(PRINCIPAL)
+            principal = exchange.principal
             return f"claim:{plain(name)}={_value(principal and principal.claims.get(name))}"
-        named: Any = exchange.get(ROUTE if kind == "route" else SERVICE)
+        named = exchange.route if kind == "route" else exchange.service
         return f"{kind}={_value(named and named.name)}"
 
     def _identified(self, kind: str, exchange: Exchange) -> str:
         """Return the API key, else the principal, else the address of an anonymous caller."""
-        principal = exchange.get(PRINCIPAL)
+        principal = exchange.principal
         if principal is None:
             return "ip=" + self._network(exchange.request.peer.address)
         if kind == "api_key" and principal.key_id is not None:

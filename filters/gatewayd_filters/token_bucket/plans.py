@@ -10,7 +10,6 @@ import logging
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from gatewayd import PRINCIPAL, ROUTE
 from gatewayd_filters.token_bucket.backend import Charge, Limit
 from gatewayd_filters.token_bucket.keys import Keys, plain, scope_of
 from gatewayd_filters.token_bucket.limits import parse_limit
@@ -139,7 +138,7 @@ class Plans:
             Charge(f"{label}|{caller}", limit, config.cost)
             for label, limit in zip(labels, policy.limits, strict=True)
         )
-        route = exchange.get(ROUTE)
+        route = exchange.route
         return Plan(
             charges,
             policy,
@@ -151,7 +150,7 @@ class Plans:
 
     def _limits_of(self, exchange: Exchange) -> tuple[Policy, str]:
         """Return the limits that hold for the caller, and the key of its bucket."""
-        principal: Principal | None = exchange.get(PRINCIPAL)
+        principal: Principal | None = exchange.principal
         if principal is not None:
             if principal.rate_limit is not None:
                 own = self._own(principal.rate_limit)

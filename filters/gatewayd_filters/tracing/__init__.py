@@ -11,7 +11,6 @@ from random import random
 from typing import TYPE_CHECKING
 
 from gatewayd import (
-    TRACE,
     Filter,
     Observation,
     Trace,
@@ -39,7 +38,7 @@ class Tracing(Filter[TracingConfig]):
 
     name = "tracing"
     Config = TracingConfig
-    provides = frozenset({TRACE})
+    provides = frozenset({"trace"})
 
     def __init__(self, config: TracingConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
@@ -67,7 +66,7 @@ class Tracing(Filter[TracingConfig]):
         if drawn or not headers.lacks(self._told):
             return self._continue(exchange, forward, drawn=drawn)
         # Nobody has begun a trace, and this one is not recorded: so are most requests.
-        exchange[TRACE] = new_trace()  # `upstream` tells it
+        exchange.trace = new_trace()  # `upstream` tells it
         return forward(exchange)
 
     def _continue(
@@ -83,12 +82,12 @@ class Tracing(Filter[TracingConfig]):
             request.headers.remove(self.config.force_header)
         if sampled and self._recorder is not None:
             recorded = self._recorder.begin(exchange, parent)
-            exchange[TRACE] = recorded
+            exchange.trace = recorded
             self._write(request, recorded)
             if self.config.filter_spans and exchange.observation is None:
                 exchange.observation = Observation()
             return forward(exchange)
-        exchange[TRACE] = trace = self._unrecorded(parent, sampled=sampled)
+        exchange.trace = trace = self._unrecorded(parent, sampled=sampled)
         self._write(request, trace)
         return forward(exchange)
 

@@ -26,7 +26,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from gatewayd import SERVICE, Attempt, Reject, Trace, __version__
+from gatewayd import Attempt, Reject, Trace, __version__
 from gatewayd_filters.tracing.export import SpanQueue
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class RecordedTrace(Trace):
 
     def finish(self, exchange: Exchange, error: BaseException | None) -> None:
         """End the server's span, as the exchange has ended."""
-        span, route, service = self.span, exchange.route, exchange.get(SERVICE)
+        span, route, service = self.span, exchange.route, exchange.service
         if route is not None:
             path = route.config.path
             span.set_attribute("http.route", path)

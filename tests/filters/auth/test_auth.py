@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import AUTH_REQUIRED, PREFLIGHT, PRINCIPAL, Gateway, Headers, Peer, Reject
+from gatewayd import AUTH_REQUIRED, PREFLIGHT, Gateway, Headers, Peer, Reject
 from gatewayd.errors import problem_response
 from gatewayd.testing import FakeClock, Recorder, make_exchange, make_gateway, running
 from gatewayd_filters.auth import Auth
@@ -51,7 +51,7 @@ async def test_the_first_method_with_a_credential_decides(
     upstream = Recorder()
     async with running(Auth, BOTH, gateway=gateway_with()) as auth:
         await auth(make_exchange(headers=headers), upstream)
-    assert upstream.exchanges[-1][PRINCIPAL].id == who
+    assert upstream.exchanges[-1].principal.id == who
     assert upstream.request.headers.get("X-User-Id") == who
 
 
@@ -68,7 +68,7 @@ async def test_the_order_is_the_configured_one(order: list[str], who: str) -> No
     headers = {"X-Token": "good-a", "X-Ticket": "good-b"}
     async with running(Auth, {"methods": order}, gateway=gateway_with()) as auth:
         await auth(make_exchange(headers=headers), upstream)
-    assert upstream.exchanges[-1][PRINCIPAL].id == who
+    assert upstream.exchanges[-1].principal.id == who
 
 
 async def test_credentials_that_decide_nothing_go_nowhere_either() -> None:
@@ -93,7 +93,7 @@ async def test_anonymous_callers_pass_only_where_that_is_said(
         else:
             assert (await refused(auth)).code == "authentication_required"
     if passes:
-        assert PRINCIPAL not in upstream.exchanges[-1]
+        assert upstream.exchanges[-1].principal is None
         assert upstream.exchanges[-1][AUTH_REQUIRED] is says
 
 
@@ -222,7 +222,7 @@ async def test_the_query_is_asked_only_where_it_may_be() -> None:
     async with running(Auth, ONE | {"allow_query": True}, gateway=gateway_with()) as auth:
         await auth(make_exchange(target="/?token=good-a"), upstream)
         ambiguous = await refused(auth, target="/?token=good-a", X_Token="good-a")
-    assert upstream.exchanges[-1][PRINCIPAL].id == "good-a"
+    assert upstream.exchanges[-1].principal.id == "good-a"
     assert ambiguous.code == "invalid_credential"
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gatewayd import AUTH_REQUIRED, PRINCIPAL, Audit, AuditEvent, ConfigError, Principal, Reject
+from gatewayd import AUTH_REQUIRED, Audit, AuditEvent, ConfigError, Principal, Reject
 from gatewayd.testing import Recorder, in_memory, make_exchange, make_gateway, running
 from gatewayd_filters.rbac import Rbac, RbacConfig
 from gatewayd_filters.rbac.roles import satisfying
@@ -185,7 +185,7 @@ def test_settings_that_do_not_fit(settings: dict[str, Any]) -> None:
 async def test_a_denial_says_nothing_of_the_reason_but_to_the_operator() -> None:
     audit = KeptAudit()
     gateway = make_gateway(audit=audit)
-    exchange = make_exchange("DELETE", "/servers/7", values={PRINCIPAL: caller("viewer")})
+    exchange = make_exchange("DELETE", "/servers/7", values={"principal": caller("viewer")})
     upstream = Recorder()
     settings = {"roles": ROLES, "required_roles": ["operator"]}
     async with running(Rbac, settings, gateway=gateway) as rbac:
@@ -202,7 +202,7 @@ async def test_a_denial_says_nothing_of_the_reason_but_to_the_operator() -> None
 async def test_in_shadow_everybody_passes_and_is_counted() -> None:
     audit = KeptAudit()
     gateway = make_gateway(audit=audit)
-    exchange = make_exchange(values={PRINCIPAL: caller("viewer")})
+    exchange = make_exchange(values={"principal": caller("viewer")})
     settings = {"roles": ROLES, "required_roles": ["operator"], "mode": "shadow"}
     async with running(Rbac, settings, gateway=gateway) as rbac:
         assert (await rbac(exchange, Recorder())).status == 200
@@ -301,6 +301,6 @@ def test_decisions_are_those_of_a_naive_reading(
 
 @pytest.mark.parametrize("required", [True, False])
 async def test_what_auth_says_of_the_route_counts(required: bool) -> None:
-    exchange = make_exchange(values={PRINCIPAL: caller(), AUTH_REQUIRED: required})
+    exchange = make_exchange(values={"principal": caller(), AUTH_REQUIRED: required})
     async with running(Rbac, {"roles": ROLES}) as rbac:
         assert (await rbac(exchange, Recorder())).status == 200

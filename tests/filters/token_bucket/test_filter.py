@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import PRINCIPAL, ConfigError, Principal, Reject, Response, Store
+from gatewayd import ConfigError, Principal, Reject, Response, Store
 from gatewayd.store.settings import StoreConfig
 from gatewayd.testing import (
     FakeClock,
@@ -43,7 +43,7 @@ def gateway(clock: FakeClock) -> Gateway:
 async def ask(one: TokenBucket, answer: Any = None, **given: Any) -> Response | Reject:
     """Send one request through the filter."""
     principal = given.pop("principal", None)
-    values = {PRINCIPAL: principal} if principal else {}
+    values = {"principal": principal} if principal else {}
     try:
         forward = Recorder(answer or Response(200))
         return await one(make_exchange(values=values, **given), forward)

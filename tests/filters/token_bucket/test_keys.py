@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd import PRINCIPAL, ROUTE, SERVICE, Principal, Route
+from gatewayd import Principal, Route
 from gatewayd.config.schema import RouteConfig
 from gatewayd.testing import make_exchange, make_service
 from gatewayd_filters.token_bucket.keys import Keys, network_of, plain
@@ -15,9 +15,9 @@ ROUTE_A = Route(RouteConfig.model_validate({"name": "a", "path": "/a", "service"
 
 
 def text(*parts: str, principal: Principal | None = None, **given: Any) -> str:
-    values = {PRINCIPAL: principal} if principal else {}
+    values = {"principal": principal} if principal else {}
     exchange = make_exchange(
-        values={ROUTE: ROUTE_A, SERVICE: make_service("api"), **values}, **given
+        values={"route": ROUTE_A, "service": make_service("api"), **values}, **given
     )
     return Keys(parts, 64).text(exchange)
 
@@ -88,7 +88,7 @@ def test_exchanges_of_one_identity_have_one_key(parts: list[str]) -> None:
                 exchange = make_exchange(
                     headers={"X-Tenant": tenant},
                     peer=peer,
-                    values={PRINCIPAL: principal} if principal else {},
+                    values={"principal": principal} if principal else {},
                 )
                 key = keys.text(exchange)
                 assert seen.setdefault(keys.identity(exchange), key) == key

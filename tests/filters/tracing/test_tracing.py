@@ -7,7 +7,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import TRACE, Peer, Reject, get_span_id, get_trace_id, new_trace, sign_header
+from gatewayd import Peer, Reject, get_span_id, get_trace_id, new_trace, sign_header
 from gatewayd.testing import Recorder, make_exchange, running
 from gatewayd_filters.tracing import Tracing, TracingConfig
 
@@ -44,8 +44,8 @@ async def test_a_request_without_a_trace_gets_one_that_plugins_can_name() -> Non
     async with running(Tracing) as tracing:
         await tracing(exchange, Recorder())
     expected = f"00-{get_trace_id(exchange)}-{get_span_id(exchange)}-00"
-    assert exchange[TRACE].traceparent.decode() == expected
-    assert exchange[TRACE].added.decode() == f"traceparent: {expected}\r\n"
+    assert exchange.trace.traceparent.decode() == expected
+    assert exchange.trace.added.decode() == f"traceparent: {expected}\r\n"
 
 
 def test_traces_that_begin_here_differ_and_are_none_of_zeros() -> None:
@@ -108,7 +108,7 @@ async def test_a_refusal_names_the_trace() -> None:
     async with running(Tracing) as tracing:
         with pytest.raises(Reject):
             await tracing(exchange, Recorder(Reject(403, "no", "No.")))
-    assert exchange[TRACE].trace_id == TRACE_ID
+    assert exchange.trace.trace_id == TRACE_ID
 
 
 @pytest.mark.parametrize(
