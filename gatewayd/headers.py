@@ -158,7 +158,10 @@ class Headers:
     @property
     def encoded(self) -> bytes:
         """All field lines as they go on the wire, each with its CRLF."""
-        return b"".join([group.encoded for group in self._groups])
+        encoded = b""
+        for group in self._groups:  # there are few: join() of a list takes twice the time
+            encoded += group.encoded
+        return encoded
 
     def value(self, key: bytes) -> bytes | None:
         """Return the combined value of a name in lower case, ``None`` where it is absent."""

@@ -60,7 +60,7 @@ def encode_head(response: Response, framing: str, length: int | None, connection
     if b"\nDate: " not in fields and response.headers.value(b"date") is None:
         # RFC 9110 section 6.6.1: of a response that has none, by whoever sends it on.
         framed += b"Date: %b\r\n" % http_date()
-    return b"%b%b%b%b\r\n" % (_STATUS_LINES[response.status], fields, framed, connection)
+    return b"".join((_STATUS_LINES[response.status], fields, framed, connection, b"\r\n"))
 
 
 def encode_interim(status: int, headers: Headers) -> bytes:

@@ -128,7 +128,7 @@ class Instance:
         response = self.pool.send(
             Attempt(
                 method,
-                b"%b%b%b%b\r\n" % (line, headers.encoded, extra_fields, framing),
+                b"".join((line, headers.encoded, extra_fields, framing, b"\r\n")),
                 body,
                 chunked,
                 timeouts,

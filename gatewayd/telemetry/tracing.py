@@ -56,11 +56,6 @@ class NewTrace(Trace):
     state = b""
     added: bytes
 
-    def __init__(self, trace_id: str, span_id: str) -> None:
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.added = f"traceparent: 00-{trace_id}-{span_id}-00\r\n".encode()
-
 
 _MADE_AT_ONCE = 64
 
@@ -77,10 +72,17 @@ def new_trace() -> NewTrace:
         return _new_traces.pop()
     except IndexError:  # not asked before, as several threads may take the last ones
         # Many at once: drawn one by one, ids take half as much time again.
-        ids = zip(_random_ids(16), _random_ids(8), strict=True)
-        trace, *more = [NewTrace(trace_id, span_id) for trace_id, span_id in ids]
-        _new_traces.extend(more)
-        return trace
+        _make_traces()
+        return new_trace()
+
+
+def _make_traces() -> None:
+    for trace_id, span_id in zip(_random_ids(16), _random_ids(8), strict=True):
+        trace = NewTrace.__new__(NewTrace)  # half the time of a call with an __init__
+        trace.trace_id = trace_id
+        trace.span_id = span_id
+        trace.added = f"traceparent: 00-{trace_id}-{span_id}-00\r\n".encode()
+        _new_traces.append(trace)
 
 
 def _random_ids(size: int) -> list[str]:
