@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
@@ -13,7 +13,7 @@ from gatewayd import (
     Request,
     Response,
 )
-from gatewayd.exchange import new_request_id
+from gatewayd.exchange import Attribute, new_request_id
 from gatewayd.testing import make_exchange
 from tests.support.routing import make_route
 
@@ -44,6 +44,18 @@ def test_route_and_params_are_empty_before_they_are_set() -> None:
     exchange.route, exchange.params = route, {"id": "7"}
     assert exchange.route is route
     assert exchange.params == {"id": "7"}
+
+
+def test_an_exchange_takes_over_what_filters_have_set_on_another() -> None:
+    key: Key[str] = Key("key")
+    one, other = make_exchange(), make_exchange()
+    values = {name: object() for name in (*get_args(Attribute), "observation")}
+    for name, value in values.items():
+        setattr(other, name, value)
+    other[key] = "value"
+    one.take_over(other)
+    assert {name: getattr(one, name) for name in values} == values
+    assert one[key] == "value"
 
 
 def test_an_exchange_is_itself_whatever_it_holds() -> None:

@@ -55,6 +55,7 @@ class NewTrace(Trace):
     sampled = False
     state = b""
     added: bytes
+    __init__ = object.__init__  # attributes set from outside take half the time of a call
 
 
 _MADE_AT_ONCE = 64
@@ -65,28 +66,29 @@ _new_traces: list[NewTrace] = []
 def new_trace() -> NewTrace:
     """Return a trace with random ids: unique, not secret.
 
-    No id may be all zeros (W3C Trace Context, section 3.2.2). Of 64 random bits or more none is in
-    practice: one in five million years of 100,000 requests a second.
+    The id of the span is the second half of that of the trace, as the first span of a trace has it
+    in Zipkin. The first half is that of some other traces as well; whoever samples by ids looks at
+    the last seven bytes (W3C Trace Context Level 2, random-trace-id flag).
+
+    No id may be all zeros (section 3.2.2). Of 64 random bits or more none is in practice: one in
+    five million years of 100,000 requests a second.
     """
     try:
         return _new_traces.pop()
     except IndexError:  # not asked before, as several threads may take the last ones
-        # Many at once: drawn one by one, ids take half as much time again.
         _make_traces()
         return new_trace()
 
 
 def _make_traces() -> None:
-    for trace_id, span_id in zip(_random_ids(16), _random_ids(8), strict=True):
-        trace = NewTrace.__new__(NewTrace)  # half the time of a call with an __init__
-        trace.trace_id = trace_id
+    """Make many at once: ids that are drawn one by one take half as much time again."""
+    common = os.urandom(8).hex()
+    for span_id in os.urandom(8 * _MADE_AT_ONCE).hex("-", 8).split("-"):
+        trace = NewTrace()
+        trace.trace_id = trace_id = common + span_id
         trace.span_id = span_id
         trace.added = f"traceparent: 00-{trace_id}-{span_id}-00\r\n".encode()
         _new_traces.append(trace)
-
-
-def _random_ids(size: int) -> list[str]:
-    return os.urandom(_MADE_AT_ONCE * size).hex("-", size).split("-")
 
 
 def get_trace_id(exchange: Exchange) -> str | None:

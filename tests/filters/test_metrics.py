@@ -55,6 +55,8 @@ attempts = 2
 backoff = {{ base = 0.001, max = 0.001 }}
 """
 
+LABELS = ("route", "service", "method", "code")
+
 
 def showing(seen: list[Metrics]) -> type[Filter[FilterConfig]]:
     """Make a filter that shows a test the gateway's metrics."""
@@ -323,6 +325,26 @@ async def test_no_filter_is_measured_where_nobody_asks() -> None:
     settings = "filters.metrics.filter_sample_ratio = 0"
     metrics = await counted(("GET", "/items/1"), settings=settings)
     assert cells(metrics, "gatewayd_filter_runs") == {}
+
+
+async def test_numbers_of_few_exchanges_wait_to_be_counted() -> None:
+    gateway = make_gateway()
+    async with running(MetricsFilter, gateway=gateway) as metrics:
+        for _ in range(100):
+            metrics.report([make_exchange("PUT")] * 64)
+        requests = gateway.metrics.counter("gatewayd_requests", "", LABELS)
+        counted = requests.labels("", "", "PUT", "499").value
+        assert 6400 - 4096 <= counted < 6400
+        assert cells(gateway.metrics, "gatewayd_requests") == {("", "", "PUT", "499"): 6400}
+
+
+async def test_what_was_not_counted_is_counted_at_the_end() -> None:
+    gateway = make_gateway()
+    async with running(MetricsFilter, gateway=gateway) as metrics:
+        metrics.report([make_exchange("PUT")] * 64)
+        requests = gateway.metrics.counter("gatewayd_requests", "", LABELS)
+        assert requests.labels("", "", "PUT", "499").value == 0
+    assert requests.labels("", "", "PUT", "499").value == 64
 
 
 async def test_methods_of_clients_make_no_series() -> None:
