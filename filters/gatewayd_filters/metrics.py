@@ -178,6 +178,7 @@ class MetricsFilter(Filter[MetricsConfig]):
 
     def report(self, exchanges: Sequence[Exchange]) -> None:
         """See :meth:`gatewayd.Filter.report`."""
+        self._gathered += len(exchanges)
         known = self._known.get
         for exchange in exchanges:
             response = exchange.response
@@ -197,19 +198,21 @@ class MetricsFilter(Filter[MetricsConfig]):
                 self._refusals.labels(exchange.refusal.code, name).value += 1
             if exchange.observation is not None:
                 self._filters.add(exchange.observation)
-        self._gathered += len(exchanges)
-        self._count(_MOST_GATHERED)
+        self._count_oldest()
         if self._distance:
             self._left -= len(exchanges)
             if self._left < 0:
                 self._measure_next()
 
     def _count_all(self) -> None:
-        self._count(0)
+        while self._gathering:
+            self._gathering.popleft().count()
+        self._gathered = 0
 
-    def _count(self, most: int) -> None:
-        """Count until at most so many exchanges are left, those first that wait the longest."""
-        while self._gathered > most:
+    def _count_oldest(self) -> None:
+        """Count until few enough are left."""
+        # After a report that failed half-way, fewer are there than it has told of.
+        while self._gathered > _MOST_GATHERED and self._gathering:
             self._gathered -= self._gathering.popleft().count()
 
     def _measure_next(self) -> None:

@@ -347,6 +347,18 @@ async def test_what_was_not_counted_is_counted_at_the_end() -> None:
     assert requests.labels("", "", "PUT", "499").value == 64
 
 
+async def test_a_report_that_fails_half_way_loses_nothing_else() -> None:
+    gateway = make_gateway()
+    async with running(MetricsFilter, gateway=gateway) as metrics:
+        broken = make_exchange()
+        broken.sent = "many"  # as another filter may have left it
+        with pytest.raises(TypeError):
+            metrics.report([*[make_exchange("PUT")] * 10, broken])
+        metrics.report([make_exchange("PUT")] * 64)
+        counted = cells(gateway.metrics, "gatewayd_requests")
+        assert counted["", "", "PUT", "499"] == 74
+
+
 async def test_methods_of_clients_make_no_series() -> None:
     gateway = make_gateway()
     async with running(MetricsFilter, gateway=gateway) as metrics:

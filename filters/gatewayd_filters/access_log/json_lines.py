@@ -190,8 +190,8 @@ def _encode(lines: list[_Line]) -> bytes:
 def _has_long_line(encoded: bytes) -> bool:
     """Whether a line is long enough to have a text that is too long; hardly any is.
 
-    It looks from line end to line end as far apart as they may be, which takes a fifth of asking
-    each text of a line.
+    It looks from line end to line end as far apart as they may be, which takes half of asking the
+    texts of each line that clients choose.
     """
     start = 0
     while len(encoded) - start > LONGEST:
