@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import threading
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -232,6 +233,14 @@ def test_the_scheme_is_the_client_s() -> None:
 def test_timestamps_are_rfc_3339() -> None:
     line = as_json(ended(make_exchange()))
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"])
+
+
+def test_lines_of_one_report_have_each_its_own_millisecond() -> None:
+    exchanges = [ended(make_exchange(received_at=1000.0 + seconds)) for seconds in (0, 0.1, 2.5)]
+    lines = JsonLines(AccessLogConfig(), FakeClock()).lines(exchanges).splitlines()
+    first, *others = (datetime.fromisoformat(json.loads(line)["timestamp"]) for line in lines)
+    after = [(other - first).total_seconds() for other in others]
+    assert after == pytest.approx([0.1, 2.5], abs=0.0011)
 
 
 def test_fields_that_are_listed_are_shown() -> None:

@@ -106,7 +106,7 @@ class JsonLines:
     def _make_lines(self, exchanges: Sequence[Exchange]) -> list[_Line]:
         offset = time.time() - self._clock()
         make, shows_agent = self._make, self._shown.agent
-        moment, timestamp = -1, ""
+        timestamp, until = "", float("-inf")  # when a millisecond ends; they ended in order
         lines = []
         # One loop and no call for each line, and all members in their order: by name, or set one by
         # one later, they take twice the time. Durations are cut to microseconds; to round() them
@@ -117,9 +117,10 @@ class JsonLines:
             route, service = exchange.route, exchange.service
             instance, trace = exchange.instance, exchange.trace
             user, agent = exchange.principal, request.headers.value(b"user-agent")
-            milliseconds = floor((offset + ended_at) * 1000)
-            if milliseconds != moment:
-                moment, timestamp = milliseconds, self._timestamps.of(milliseconds)
+            if ended_at >= until:
+                milliseconds = floor((offset + ended_at) * 1000)
+                timestamp = self._timestamps.of(milliseconds)
+                until = (milliseconds + 1) / 1000 - offset
             line = make(
                 timestamp,
                 request.method,
