@@ -69,8 +69,8 @@ class Histogram:
     def observe_all(self, values: list[float]) -> None:
         """Count many observations; they are sorted in place.
 
-        From one per bound on it takes less than to look for the bound of each: a third of the time
-        of 64, a sixth of that of a thousand.
+        From one per bound on it takes no more than to look for the bound of each, and from 64 on
+        some third of that.
         """
         if len(values) < len(self.bounds):
             for value in values:

@@ -18,7 +18,7 @@ from gatewayd_filters.token_bucket.policy import Policy
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from gatewayd import Cell, Exchange, Gateway, Principal
+    from gatewayd import Cell, Exchange, Gateway
     from gatewayd_filters.token_bucket.config import TokenBucketConfig
 
 _REMEMBERED = 16_384  # as many as there may be routes; 10 MB at worst
@@ -150,7 +150,7 @@ class Plans:
 
     def _limits_of(self, exchange: Exchange) -> tuple[Policy, str]:
         """Return the limits that hold for the caller, and the key of its bucket."""
-        principal: Principal | None = exchange.principal
+        principal = exchange.principal
         if principal is not None:
             if principal.rate_limit is not None:
                 own = self._own(principal.rate_limit)
