@@ -228,7 +228,7 @@ def problem_response(reject: Reject, request_id: str, trace_id: str | None = Non
     }
     if trace_id is not None:
         problem["trace_id"] = trace_id
-    headers = Headers([(b"Content-Type", b"application/problem+json")])
+    headers = Headers.of_lines([(b"Content-Type", b"application/problem+json")])
     for name, value in reject.headers:
         headers.add(name, value)
     return Response(reject.status, headers, orjson.dumps(problem))

@@ -8,10 +8,11 @@ the pipeline can check at start that whatever a filter needs is provided before 
 
 from __future__ import annotations
 
-import itertools
 import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
+
+from msgspec import Struct, field
 
 from gatewayd.headers import Headers
 
@@ -117,8 +118,10 @@ class Peer:
 _NOBODY = Peer("0.0.0.0")  # noqa: S104  # the unspecified address: of requests that came from no socket
 
 
-class Request:
+class Request(Struct, eq=False):
     """The request as filters see it, and as it goes upstream.
+
+    A struct, as a response is: one is made for every exchange, in half the time.
 
     Attributes:
         method: Upper-case method token.
@@ -130,49 +133,31 @@ class Request:
         headers: Header fields without those that end at this hop.
         body: ``bytes`` where all of it has arrived with the head, else a stream.
         version: ``(1, 0)`` or ``(1, 1)``.
-        target: The request target as received, for logs.
+        target: The request target as received, for logs; empty where it came from no client.
         upgrade: The protocol that the client asks to switch to, lower case, or ``None``.
         expects_continue: The client waits for ``100 Continue`` before it sends the body. It is
             sent when the body is first read.
 
     """
 
-    __slots__ = ("authority", "body", "expects_continue", "headers", "host", "method", "path",
-                 "peer", "query", "target", "upgrade", "version")  # fmt: skip
-
-    def __init__(
-        self,
-        method: str,
-        path: str,
-        query: str | None = None,
-        host: str = "",
-        authority: str = "",
-        headers: Headers | None = None,
-        body: bytes | Body = b"",
-        peer: Peer = _NOBODY,
-        version: tuple[int, int] = (1, 1),
-        target: str | None = None,
-        upgrade: str | None = None,
-        expects_continue: bool = False,
-    ) -> None:
-        self.method = method
-        self.path = path
-        self.query = query
-        self.host = host
-        self.authority = authority
-        self.headers = Headers() if headers is None else headers
-        self.body = body
-        self.peer = peer
-        self.version = version
-        self.target = path if target is None else target
-        self.upgrade = upgrade
-        self.expects_continue = expects_continue
+    method: str
+    path: str
+    query: str | None = None
+    host: str = ""
+    authority: str = ""
+    headers: Headers = field(default_factory=Headers)
+    body: bytes | Body = b""
+    peer: Peer = _NOBODY
+    version: tuple[int, int] = (1, 1)
+    target: str = ""
+    upgrade: str | None = None
+    expects_continue: bool = False
 
     def __repr__(self) -> str:
         return f"<Request {self.method} {self.path}>"
 
 
-class Response:
+class Response(Struct, eq=False):
     """The response on its way back to the client.
 
     Framing (Content-Length, Transfer-Encoding, Connection) is the server's: it follows from the
@@ -187,20 +172,10 @@ class Response:
 
     """
 
-    __slots__ = ("body", "headers", "status", "tunnel")
-
-    def __init__(
-        self,
-        status: int,
-        headers: Headers | None = None,
-        body: bytes | Body = b"",
-        *,
-        tunnel: Any = None,
-    ) -> None:
-        self.status = status
-        self.headers = Headers() if headers is None else headers
-        self.body = body
-        self.tunnel = tunnel
+    status: int
+    headers: Headers = field(default_factory=Headers)
+    body: bytes | Body = b""
+    tunnel: Any = None
 
     async def discard(self) -> None:
         """Drop a response that will not be sent, so that its connection is released."""
@@ -213,15 +188,22 @@ class Response:
         return f"<Response {self.status}>"
 
 
-# Unique among nodes and restarts (64 random bits) and cheap per request (a counter), as nginx's
-# $request_id and Envoy's are not: those draw randomness each time.
-_ID_PREFIX = os.urandom(8).hex()
-_id_counter = itertools.count(1)
+_SUFFIXES = tuple(f"{number:02x}" for number in range(256))
+
+_new_ids: list[str] = []
 
 
 def new_request_id() -> str:
-    """Return a new request id of 24 hexadecimal digits, unique among nodes and restarts."""
-    return f"{_ID_PREFIX}{next(_id_counter):08x}"
+    """Return a new request id of 24 hexadecimal digits, unique among nodes and restarts.
+
+    Randomness (88 bits) is drawn for 256 ids at once, as that costs more than all the rest.
+    """
+    try:
+        return _new_ids.pop()
+    except IndexError:  # not asked before, as several threads may take the last ones
+        prefix = os.urandom(11).hex()
+        _new_ids.extend([prefix + suffix for suffix in _SUFFIXES])
+        return new_request_id()
 
 
 class Exchange(dict[Key[Any], Any]):

@@ -78,7 +78,9 @@ class Principal:
             b"X-Api-Key-Id": _encoded(self.key_id),
             b"X-Auth-Method": _encoded(self.method),
         }
-        return Headers((name, value.encode("ascii")) for name, value in values.items() if value)
+        return Headers.of_lines(
+            (name, value.encode("ascii")) for name, value in values.items() if value
+        )
 
 
 def _encoded(text: str | None) -> str | None:

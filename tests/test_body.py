@@ -78,7 +78,7 @@ async def test_the_source_is_not_told_where_nobody_has_to_wait() -> None:
 
 async def test_the_end_brings_trailers() -> None:
     body = Source().body
-    trailers = Headers([(b"Checksum", b"1")])
+    trailers = Headers.of_lines([(b"Checksum", b"1")])
     body.feed_end(trailers)
     assert body.trailers is trailers
     assert body.ended
@@ -172,7 +172,7 @@ async def test_all_is_taken_only_where_all_is_there() -> None:
 
 async def test_a_body_with_trailers_or_a_failure_stays_a_stream() -> None:
     with_trailers, failed = Source().body, Source().body
-    with_trailers.feed_end(Headers([(b"Checksum", b"1")]))
+    with_trailers.feed_end(Headers.of_lines([(b"Checksum", b"1")]))
     assert with_trailers.take_all() is None
     failed.fail(ValueError())
     assert failed.take_all() is None

@@ -115,7 +115,7 @@ def test_interim_responses_go_to_whoever_takes_them() -> None:
 def test_a_request_by_itself() -> None:
     request = Request("GET", "/a", peer=Peer("192.0.2.1"))
     assert (request.query, request.host, request.authority, request.body) == (None, "", "", b"")
-    assert (request.version, request.target, request.upgrade) == ((1, 1), "/a", None)
+    assert (request.version, request.target, request.upgrade) == ((1, 1), "", None)
     assert request.headers == Headers()
     assert not request.expects_continue
 

@@ -21,7 +21,7 @@ EVERYTHING = Principal(
 
 
 def forwarded(principal: Principal) -> dict[str, str]:
-    return dict(Headers(principal.to_forward_headers()))
+    return dict(Headers.of_lines(principal.to_forward_headers()))
 
 
 def test_everything_that_is_known_is_told() -> None:
@@ -70,7 +70,7 @@ def test_no_value_leaves_its_place(value: str, told: str) -> None:
 
 
 def test_the_fields_are_made_once() -> None:
-    assert EVERYTHING.to_forward_headers() is EVERYTHING.to_forward_headers()
+    assert EVERYTHING.forward_headers is EVERYTHING.forward_headers
 
 
 def test_claims_are_in_no_repr() -> None:

@@ -83,5 +83,7 @@ class Ops(Filter[OpsConfig]):
 
 
 def _answer(status: int, content: dict[str, Any]) -> Response:
-    headers = Headers([(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")])
+    headers = Headers.of_lines(
+        [(b"Content-Type", b"application/json"), (b"Cache-Control", b"no-store")]
+    )
     return Response(status, headers, orjson.dumps(content))

@@ -57,20 +57,22 @@ class RequestId(Filter[RequestIdConfig]):
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`."""
         request = exchange.request
-        sent = request.headers.value(self._key)
-        if sent is not None and self._believes(request.peer) and _ACCEPTABLE.fullmatch(sent):
-            exchange.id = sent.decode()
-        self._write(request.headers, exchange.id)
+        headers = request.headers
+        sent = headers.value(self._key)
+        if sent is not None:
+            if self._believes(request.peer) and _ACCEPTABLE.fullmatch(sent):
+                exchange.id = sent.decode()
+            headers.remove(self._header)
+        value = exchange.id.encode("ascii")
+        line = b"%b: %b\r\n" % (self._name, value)
+        headers.put(self._key, value, line)
         response = await forward(exchange)
         if self._responds:
-            self._write(response.headers, exchange.id)
+            headers = response.headers
+            if headers.value(self._key) is not None:
+                headers.remove(self._header)
+            headers.put(self._key, value, line)
         return response
-
-    def _write(self, headers: Headers, request_id: str) -> None:
-        if headers.value(self._key) is not None:
-            headers.set(self._header, request_id)
-        else:
-            headers.put(self._key, self._name, request_id.encode("ascii"))
 
     def _believes(self, peer: Peer) -> bool:
         return self._trust == "always" or (self._trust == "trusted_peers" and peer.trusted)

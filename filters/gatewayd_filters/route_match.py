@@ -36,7 +36,7 @@ class RouteMatch(Filter[RouteMatchConfig]):
 
     def __init__(self, config: RouteMatchConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
-        self._routes = gateway.routes
+        self._find = gateway.routes.find
         self._services = gateway.services
 
     def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
@@ -48,17 +48,20 @@ class RouteMatch(Filter[RouteMatchConfig]):
 
         """
         request = exchange.request
-        find = self._routes.find
+        find = self._find
         path, host, fields, query = request.path, request.host, request.headers, request.query
-        route, params, allowed = find(request.method, path, host, fields, query)
+        match = find(request.method, path, host, fields, query)
+        route = match.route
         if route is None:
             asked = _preflight_method(request)
+            allowed = match.allowed
             if asked is not None:
-                route, params, _ = find(asked, path, host, fields, query)
+                match = find(asked, path, host, fields, query)
+                route = match.route
             if route is None:
                 raise _refusal(allowed)
             exchange[PREFLIGHT] = True
-        exchange.route = route
+        exchange.route, params = route, match.params
         if params:
             exchange.params = params
         if route.redirect is not None:

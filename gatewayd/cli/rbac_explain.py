@@ -105,7 +105,8 @@ def _decide(
     if "auth" in running and caller is None and required is not False:
         allowed, rule = False, "not authenticated; the route does not say auth_required = false"
     elif "rbac" in running:
-        allowed, rule = running["rbac"].filter.decide(caller, required)  # type: ignore[attr-defined]
+        decision = running["rbac"].filter.decide(caller, required)  # type: ignore[attr-defined]
+        allowed, rule = decision.allowed, decision.rule
     else:
         allowed, rule = True, "no filter rbac is on the way"
     return {

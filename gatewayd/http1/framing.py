@@ -189,7 +189,7 @@ class ChunkedDecoder:
             name, _, value = line.partition(b":")
             if name.lower().replace(b"_", b"-") not in self._forbidden:
                 pairs.append((name, value.strip(b" \t")))
-        return Headers(pairs) if pairs else None
+        return Headers.of_lines(pairs) if pairs else None
 
     def feed_eof(self) -> bool:
         """Return False: the last chunk is missing."""

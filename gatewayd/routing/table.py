@@ -27,6 +27,8 @@ from collections import defaultdict
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import Struct
+
 from gatewayd.errors import ConfigError, ConfigIssue
 from gatewayd.routing.escapes import matching
 from gatewayd.routing.overlap import find_overlaps
@@ -47,7 +49,7 @@ _NO_QUERY = Query(None)
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
 
 
-class Match(NamedTuple):
+class Match(Struct, frozen=True):
     """What a lookup found.
 
     Attributes:

@@ -213,7 +213,7 @@ class ClientConnection(RequestHandler):
         self._exchange = exchange
         self._keep_open = self._reader.keep_alive
         try:
-            if server.in_flight > generation.entry.limits.max_in_flight:
+            if server.in_flight > generation.entry.max_in_flight:
                 response = respond_to(_OVERLOADED, exchange)
             else:
                 try:  # Pipeline.__call__, inlined: one coroutine less is 0.6 us

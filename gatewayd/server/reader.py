@@ -144,7 +144,7 @@ class RequestReader:
     def next(self) -> None:
         """Go on after a response: with what waits, or with what will come."""
         self.state = HEAD
-        self.expires_at = self._clock() + self.generation.entry.limits.keepalive_timeout
+        self.expires_at = self._clock() + self.generation.entry.keepalive_timeout
         if self._paused:  # by what waits, or by a body that nobody has read
             self._resume()
         if self._inbox:
@@ -234,7 +234,7 @@ class RequestReader:
             and entry is self._entry
             and line.version is self._version
             and line.path is not None
-            and len(head) <= entry.limits.max_header_bytes
+            and len(head) <= entry.max_header_bytes
         ):
             fields = self._fields
         else:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -33,7 +35,7 @@ _HEX_16_32 = re.compile(rb"[0-9a-f]{16}(?:[0-9a-f]{16})?")
 _HEX_16 = re.compile(rb"[0-9a-f]{16}")
 
 
-class TraceContext:
+class TraceContext(Struct, eq=False):
     """One place in a trace: that of the span from which something is called.
 
     Attributes:
@@ -45,19 +47,10 @@ class TraceContext:
 
     """
 
-    __slots__ = ("sampled", "span_id", "state", "trace_id")
-
-    def __init__(
-        self,
-        trace_id: str,
-        span_id: str,
-        sampled: bool | None,
-        state: bytes = b"",
-    ) -> None:
-        self.trace_id = trace_id
-        self.span_id = span_id
-        self.sampled = sampled
-        self.state = state
+    trace_id: str
+    span_id: str
+    sampled: bool | None
+    state: bytes = b""
 
     @property
     def traceparent(self) -> bytes:

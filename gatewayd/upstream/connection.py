@@ -17,6 +17,8 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from msgspec import Struct
+
 from gatewayd.body import NoBody, StreamBody
 from gatewayd.errors import BadResponse, UpstreamReset, UpstreamTimeout
 from gatewayd.exchange import Response
@@ -74,8 +76,7 @@ class Timeouts:
     expect: float = 1.0
 
 
-@dataclass(slots=True)
-class Attempt:
+class Attempt(Struct, eq=False):
     """A request as it goes to one instance.
 
     Attributes:
@@ -116,13 +117,13 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_interim", "_keep_alive", "_limits", "_loop", "_pool",
+                 "_heads", "_interim", "_keep_alive", "_loop", "_max_head_bytes", "_pool",
                  "_pump", "_reading_paused", "_sending", "_transport", "_tunnel", "_waiter",
                  "expires_at", "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
-        self._limits = pool.config
+        self._max_head_bytes = pool.max_head_bytes
         self._heads = pool.heads
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -243,7 +244,7 @@ class UpstreamConnection(asyncio.Protocol):
         attempt = cast("Attempt", self._attempt)
         while self.state == HEAD:
             end = data.find(b"\r\n\r\n") + 4
-            if (end if end > _NOT_FOUND else len(data)) > self._limits.max_response_header_bytes:
+            if (end if end > _NOT_FOUND else len(data)) > self._max_head_bytes:
                 self._fail(BadResponse("the response head is too large", sent=True))
                 return
             if end == _NOT_FOUND:
@@ -251,7 +252,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._buffer = b""
             try:
-                head = self._heads.parse(data[:end], self._limits.max_response_headers)
+                head = self._heads.parse(data[:end], self._pool.max_head_fields)
             except HeadError as error:
                 self._fail(BadResponse(str(error), sent=True))
                 return

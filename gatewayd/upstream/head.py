@@ -51,7 +51,7 @@ class ResponseHead:
             members = list_members(fields.connection)
             _drop_named(fields, members)
         self.status = status
-        self.headers = Headers(fields.lines)
+        self.headers = Headers.of_lines(fields.lines)
         self.content_length, chunked = _framing(fields, http_1_0=http_1_0)
         self.keep_alive = b"close" not in members and (not http_1_0 or b"keep-alive" in members)
         self.upgrade = fields.upgrade if b"upgrade" in members else None

@@ -66,7 +66,7 @@ def run(coroutine: Coroutine[Any, Any, Response]) -> None:
 
 def whole(one: TokenBucket | ConcurrencyLimit) -> float:
     """Return the time of the filter, less that of what it calls."""
-    fields = Headers([(b"Content-Type", b"application/json"), (b"Server", b"origin")])
+    fields = Headers.of_lines([(b"Content-Type", b"application/json"), (b"Server", b"origin")])
     asking = exchange()
 
     async def forward(_: Exchange) -> Response:

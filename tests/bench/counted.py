@@ -38,8 +38,8 @@ COUNTS = (17 * BATCH, 113 * BATCH)
 """Exchanges of the two runs that are compared: in none is a batch of ended exchanges half full."""
 
 _PEER = Peer("127.0.0.1", 1)
-_SENT = Headers([(b"Host", b"bench")])
-_ANSWERED = Headers([(b"Content-Type", b"application/json"), (b"Server", b"nginx")])
+_SENT = Headers.of_lines([(b"Host", b"bench")])
+_ANSWERED = Headers.of_lines([(b"Content-Type", b"application/json"), (b"Server", b"nginx")])
 _BODY = JSON_BODY.encode()
 
 

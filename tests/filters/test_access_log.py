@@ -265,7 +265,7 @@ def test_fields_that_are_absent_are_left_out() -> None:
 @pytest.mark.parametrize("spelling", [str, str.lower, str.upper])
 def test_fields_with_credentials_are_never_shown(name: str, spelling: Any) -> None:
     exchange = ended(make_exchange())
-    exchange.request.headers = Headers([(name.encode(), b"s3cret")])
+    exchange.request.headers = Headers.of_lines([(name.encode(), b"s3cret")])
     line = as_json(exchange, request_headers=[spelling(name)])
     assert line[f"http.request.header.{name.lower()}"] == "[redacted]"
 
@@ -404,7 +404,7 @@ def hostile_exchange(path: str, query: str, field: str, who: str) -> Exchange:
     value = field.encode("latin-1")
     exchange = ended(make_exchange(values={"principal": Principal(who, "jwt")}))
     exchange.request.path, exchange.request.query = path, query
-    exchange.request.headers = Headers(
+    exchange.request.headers = Headers.of_lines(
         [(b"User-Agent", value), (b"Referer", value), (b"X-Tenant", value)]
     )
     return exchange

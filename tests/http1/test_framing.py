@@ -210,7 +210,7 @@ def test_what_the_end_of_the_connection_means() -> None:
 
 @given(st.lists(st.binary(min_size=1)))
 def test_what_is_encoded_is_decoded(pieces: list[bytes]) -> None:
-    trailers = Headers([(b"Sum", b"1")]) if pieces else None
+    trailers = Headers.of_lines([(b"Sum", b"1")]) if pieces else None
     data = b"".join(map(encode_chunk, pieces)) + encode_last_chunk(trailers)
     outcome = chunked(data)
     assert outcome.body == b"".join(pieces)

@@ -6,7 +6,15 @@ import pytest
 
 from gatewayd.config.schema import RoutingConfig, ServerConfig
 from gatewayd.errors import Reject
-from gatewayd.server.entry import CHUNKED, HTTP_1_0, HTTP_1_1, Entry, Fields, origin_form
+from gatewayd.server.entry import (
+    CHUNKED,
+    HTTP_1_0,
+    HTTP_1_1,
+    Entry,
+    Fields,
+    RequestLine,
+    origin_form,
+)
 
 Lines = list[tuple[bytes, bytes]]
 HOST: Lines = [(b"Host", b"api.example")]
@@ -49,7 +57,7 @@ def test_refuses_request_lines(line: bytes, status: int, code: str) -> None:
 
 def test_a_request_line_is_taken_apart_and_its_path_normalised() -> None:
     line = entry().request_line(b"GET /a/./b?x=%20 HTTP/1.0\r\n")
-    assert line == ("GET", "/a/./b?x=%20", "/a/b", "x=%20", HTTP_1_0)
+    assert line == RequestLine("GET", "/a/./b?x=%20", "/a/b", "x=%20", HTTP_1_0)
     assert line.version is HTTP_1_0
 
 

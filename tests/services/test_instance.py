@@ -72,7 +72,7 @@ async def test_the_attempt_has_the_limits_of_the_exchange(attempts: Attempts) ->
 
 
 async def test_bytes_that_are_no_text_stay_what_they_are(attempts: Attempts) -> None:
-    headers = Headers([(b"X", b"caf\xe9\xff")])
+    headers = Headers.of_lines([(b"X", b"caf\xe9\xff")])
     await make_instance(attempts).send("GET", "/caf\xe9", headers)
     assert attempts.head == b"GET /caf\xe9 HTTP/1.1\r\nX: caf\xe9\xff\r\n\r\n"
 

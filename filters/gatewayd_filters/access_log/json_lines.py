@@ -64,8 +64,8 @@ class _Line(Struct, gc=False):
     upstream_seconds: _Seconds = _member("gatewayd.upstream.duration")
     trace_id: _Text = _member("trace_id")
     span_id: _Text = _member("span_id")
-    agent: _Text = _member("user_agent.original")
     user: _Text = _member("enduser.id")
+    agent: _Text = _member("user_agent.original")
     query: _Text = _member("url.query")
     received: _Whole = _member("http.request.body.size")
     error: _Text = _member("error.type")
@@ -141,9 +141,8 @@ class JsonLines:
                 floor(exchange.upstream_seconds * 1e6) / 1e6 if attempts else UNSET,
                 UNSET if trace is None else trace.trace_id,
                 UNSET if trace is None else trace.span_id,
+                UNSET if user is None else user.id,
             )
-            if user is not None:
-                line.user = user.id
             if agent is not None:
                 line.agent = agent.decode("latin-1") if shows_agent else REDACTED
             if (

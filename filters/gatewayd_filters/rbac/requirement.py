@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from gatewayd_filters.rbac.config import AllPermissions, AllRoles, AnyPermission, AnyRole
 from gatewayd_filters.rbac.roles import satisfying
@@ -13,7 +15,7 @@ if TYPE_CHECKING:
     from gatewayd_filters.rbac.roles import Roles
 
 
-class Decision(NamedTuple):
+class Decision(Struct, frozen=True):
     """Whether a caller may, and which rule says so.
 
     Attributes:

@@ -57,6 +57,8 @@ class Retry(Filter[RetryConfig]):
         super().__init__(config, gateway)
         self._statuses = config.statuses
         self._budgets = {service: self._budget(service) for service in gateway.services}
+        # Asked for by every exchange, and pydantic's attributes take five times as long.
+        self._per_try_timeout, self._hedge = config.per_try_timeout, config.hedge
         self._policies = {
             service: self._policy(budget) for service, budget in self._budgets.items()
         }
@@ -90,19 +92,19 @@ class Retry(Filter[RetryConfig]):
             Reject: what the last attempt was refused with.
 
         """
-        config = self.config
         request = exchange.request
         service = _service(exchange)
         self._budgets[service].requests += 1
-        if config.per_try_timeout is not None:
-            exchange[TRY_TIMEOUT] = config.per_try_timeout
-        if config.hedge is not None and _may_be_hedged(request):
+        if self._per_try_timeout is not None:
+            exchange[TRY_TIMEOUT] = self._per_try_timeout
+        if self._hedge is not None and _may_be_hedged(request):
             forward = self._hedging(service, forward)
         replay = None
         body = request.body
         if not isinstance(body, bytes):
             # What may not be repeated once it was sent has nothing to keep.
-            replay = Replay(body, config.replay_bytes if request.method in config.methods else 0)
+            keeps = request.method in self.config.methods
+            replay = Replay(body, self.config.replay_bytes if keeps else 0)
             request.body = replay.body()
         outcome: Outcome
         try:

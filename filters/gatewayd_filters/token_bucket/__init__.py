@@ -112,7 +112,8 @@ class TokenBucket(Filter[TokenBucketConfig]):
 
         """
         plans = self._plans
-        identity = plans.identity(exchange)
+        identity_of = plans.identity
+        identity = identity_of(exchange)
         plan = plans.known.get(identity) or plans.find(exchange, identity)
         if not plan.charges:
             return await forward(exchange)

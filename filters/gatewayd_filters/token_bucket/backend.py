@@ -7,13 +7,15 @@ such as one per second and one per day, and takes from all of them or from none.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
 
-class Limit(NamedTuple):
+class Limit(Struct, frozen=True):
     """How many requests are allowed.
 
     Attributes:
@@ -28,7 +30,7 @@ class Limit(NamedTuple):
     window: float
 
 
-class Charge(NamedTuple):
+class Charge(Struct, frozen=True):
     """One bucket that a request draws on.
 
     Attributes:
@@ -43,7 +45,7 @@ class Charge(NamedTuple):
     cost: float
 
 
-class Verdict(NamedTuple):
+class Verdict(Struct, frozen=True):
     """What became of one question.
 
     Attributes:

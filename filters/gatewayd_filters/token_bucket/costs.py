@@ -109,4 +109,4 @@ class Costs:
 
 def _costing(plan: Plan, cost: float) -> tuple[Charge, ...]:
     """Return the charges with another cost, as far as the buckets can hold it."""
-    return tuple(Charge(key, limit, min(cost, limit.burst)) for key, limit, _ in plan.charges)
+    return tuple(Charge(one.key, one.limit, min(cost, one.limit.burst)) for one in plan.charges)

@@ -85,9 +85,9 @@ class LeasedBackend:
         """Take from leases where all have enough."""
         now = self._clock()
         leases = []
-        for key, _, cost in charges:
-            lease = self._leases.get(key)
-            if lease is None or now >= lease.until or lease.tokens + TOLERANCE < cost:
+        for charge in charges:
+            lease = self._leases.get(charge.key)
+            if lease is None or now >= lease.until or lease.tokens + TOLERANCE < charge.cost:
                 return None
             leases.append(lease)
         remaining = []

@@ -77,17 +77,18 @@ class MemoryBackend:
 
     def take(self, charges: Sequence[Charge]) -> Verdict:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.take`."""
-        now = self._clock()
+        clock = self._clock
+        now = clock()
         if len(charges) != 1:
             return self._take_all(charges, now)
-        key, limit, cost = charges[0]
+        charge = charges[0]
+        key, limit, cost = charge.key, charge.limit, charge.cost
         bucket = self._buckets.get(key)
         if bucket is None or bucket.limit is not limit:
             bucket = self._prepare(key, limit, now)
-        rate, burst, _ = limit
-        tokens = bucket.tokens
+        burst, tokens = limit.burst, bucket.tokens
         if now > bucket.stamp:
-            tokens += (now - bucket.stamp) * rate
+            tokens += (now - bucket.stamp) * limit.rate
             bucket.stamp = now
         if tokens > burst:
             tokens = burst
@@ -102,7 +103,8 @@ class MemoryBackend:
 
     def _take_all(self, charges: Sequence[Charge], now: float) -> Verdict:
         buckets, tokens = [], []
-        for key, limit, _ in charges:
+        for charge in charges:
+            key, limit = charge.key, charge.limit
             bucket = self._buckets.get(key)
             if bucket is None or bucket.limit is not limit:
                 bucket = self._prepare(key, limit, now)
@@ -177,8 +179,8 @@ def judge(charges: Sequence[Charge], tokens: Sequence[float]) -> Verdict:
     longest, refusing = 0.0, -1
     fewest, scarcest = math.inf, 0
     left = []
-    for index, (_, limit, cost) in enumerate(charges):
-        held = tokens[index]
+    for index, charge in enumerate(charges):
+        limit, cost, held = charge.limit, charge.cost, tokens[index]
         if held + TOLERANCE < cost:
             wait = wait_for(limit, cost, held)
             if wait > longest:

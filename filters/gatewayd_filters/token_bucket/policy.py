@@ -67,19 +67,19 @@ class Policy:
 
     def fields(self, verdict: Verdict) -> Headers:
         """Return the fields that tell of a verdict; for adding to others, not for changing."""
-        left = tuple(
-            [
-                (int(held) if held > 0 else 0, math.ceil((limit.burst - held) / limit.rate - 1e-6))
-                for held, limit in zip(verdict.remaining, self.limits)  # noqa: B905  # one for each
-            ]
-        )
-        state = (left, verdict.limiting)
+        remaining = verdict.remaining
         # Numbers are whole, and callers come again, so there are not many different ones.
+        state: object
+        if len(remaining) == 1:  # mostly; it takes a third of the time of many
+            state = _left(remaining[0], self.limits[0])
+        else:
+            state = (*map(_left, remaining, self.limits), verdict.limiting)
         made = self._made.get(state)
         if made is None:
             if len(self._made) >= _REMEMBERED:
                 self._made.clear()
-            made = self._made[state] = Headers(self._make(left, verdict.limiting))
+            left = [*map(_left, remaining, self.limits)]
+            made = self._made[state] = Headers.of_lines(self._make(left, verdict.limiting))
         return made
 
     def _make(self, left: Sequence[tuple[int, int]], limiting: int) -> tuple[Line, ...]:
@@ -95,6 +95,12 @@ class Policy:
                 (b"X-RateLimit-Reset", b"%d" % reset),
             )
         return lines
+
+
+def _left(held: float, limit: Limit) -> tuple[int, int]:
+    """Return the whole tokens that a bucket holds, and the seconds until it is full."""
+    until_full = (limit.burst - held) / limit.rate
+    return int(held) if held > 0 else 0, math.ceil(until_full - 1e-6)
 
 
 def _names(limits: Sequence[Limit]) -> tuple[str, ...]:

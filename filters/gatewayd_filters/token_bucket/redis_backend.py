@@ -91,10 +91,10 @@ class RedisBackend:
         arguments: list[int | float] = [self._meter.window]
         for charges, _ in batch:
             arguments.append(len(charges))
-            for key, limit, cost in charges:
-                index = indices.setdefault(key, len(indices) + 1)
-                limits[key] = limit
-                arguments += (index, limit.rate, limit.burst, cost)
+            for charge in charges:
+                limit = limits[charge.key] = charge.limit
+                index = indices.setdefault(charge.key, len(indices) + 1)
+                arguments += (index, limit.rate, limit.burst, charge.cost)
         names = [self._name(key) for key in indices]
         try:
             answers = iter(await self._run(names, arguments))

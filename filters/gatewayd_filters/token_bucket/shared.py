@@ -53,7 +53,8 @@ class SharedBackend:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.take`."""
         if len(charges) != 1:
             return self._take_all(charges)
-        key, limit, cost = charges[0]
+        charge = charges[0]
+        key, limit, cost = charge.key, charge.limit, charge.cost
         place = self._places.get(key) or self._table.place(key)
         try:
             place.mutex.acquire()
@@ -100,15 +101,14 @@ class SharedBackend:
             numbers[index + _EXPIRES] = now + _HELD_SECONDS  # not to be taken for the next one
             indexes.append(index)
         tokens = [
-            self._fill(index, limit, now)
-            for index, (_, limit, _) in zip(indexes, charges, strict=True)
+            self._fill(index, charge.limit, now)
+            for index, charge in zip(indexes, charges, strict=True)
         ]
         verdict = judge(charges, tokens)
-        for index, (key, limit, cost), left in zip(
-            indexes, charges, verdict.remaining, strict=True
-        ):
+        for index, charge, left in zip(indexes, charges, verdict.remaining, strict=True):
+            limit = charge.limit
             if verdict.allowed:
-                self._count(index, key, limit, cost, now)
+                self._count(index, charge.key, limit, charge.cost, now)
             numbers[index + _TOKENS] = left
             numbers[index + _EXPIRES] = now + (limit.burst - left) / limit.rate
         return verdict

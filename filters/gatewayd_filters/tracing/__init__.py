@@ -114,7 +114,8 @@ class Tracing(Filter[TracingConfig]):
         headers = request.headers
         index = headers.index
         if _REPLACED_KEYS.isdisjoint(index):
-            headers.put(b"traceparent", b"traceparent", trace.traceparent)
+            value = trace.traceparent
+            headers.put(b"traceparent", value, b"traceparent: %b\r\n" % value)
         else:
             lines = [(b"traceparent", trace.traceparent)]
             sent = index.get(b"traceparent"), index.get(b"tracestate", b"")

@@ -100,7 +100,7 @@ class Recorder:
         span = self._tracer.start_span(
             method, _context_of(parent), SpanKind.SERVER, attributes=attributes
         )
-        trace = RecordedTrace(span, self._tracer, b"" if parent is None else parent.state)
+        trace = RecordedTrace.of(span, self._tracer, b"" if parent is None else parent.state)
         exchange.on_finish(trace.finish)
         return trace
 
@@ -109,18 +109,22 @@ class Recorder:
         await asyncio.to_thread(self._queue.close, self._shutdown_timeout)
 
 
-class RecordedTrace(Trace):
+class RecordedTrace(Trace, kw_only=True):
     """A trace whose spans are recorded."""
 
-    __slots__ = ("_context", "_resends", "_tracer", "span")
+    span: Span
+    _tracer: Tracer
+    _context: Context
+    _resends: int = 0
 
-    def __init__(self, span: Span, tracer: Tracer, state: bytes) -> None:
+    @classmethod
+    def of(cls, span: Span, tracer: Tracer, state: bytes) -> RecordedTrace:
+        """Make the trace of the server's span."""
         ids = span.get_span_context()
-        super().__init__(f"{ids.trace_id:032x}", f"{ids.span_id:016x}", True, state)
-        self.span = span
-        self._tracer = tracer
-        self._context = set_span_in_context(span)
-        self._resends = 0
+        return cls(
+            f"{ids.trace_id:032x}", f"{ids.span_id:016x}", True, state,
+            span=span, _tracer=tracer, _context=set_span_in_context(span),
+        )  # fmt: skip
 
     @contextmanager
     def attempt(self, instance: Instance) -> Iterator[Attempt]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from gatewayd import AUTH_REQUIRED, Audit, AuditEvent, ConfigError, Principal, Reject
 from gatewayd.testing import Recorder, in_memory, make_exchange, make_gateway, running
 from gatewayd_filters.rbac import Rbac, RbacConfig
+from gatewayd_filters.rbac.requirement import Decision
 from gatewayd_filters.rbac.roles import satisfying
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ def test_routes_that_ask_for_nothing(
 
 def test_who_is_not_known_has_no_role() -> None:
     decision = filter_of(required_roles=["viewer"], default="allow").decide(None, False)
-    assert decision == (False, "not authenticated")
+    assert decision == Decision(False, "not authenticated")
 
 
 @pytest.mark.parametrize(

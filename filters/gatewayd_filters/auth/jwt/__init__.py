@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Jwt", "JwtConfig"]
 
+# Values of the field whose tokens are remembered, verified or not: 4 MB at worst.
+_MAX_TAKEN = 1024
+_MAX_TAKEN_BYTES = 2048
+
 
 class Jwt(AuthMethod[JwtConfig]):
     """A signed token, verified once and then remembered for as long as it counts."""
@@ -35,6 +39,8 @@ class Jwt(AuthMethod[JwtConfig]):
         self._field = config.header.lower().encode()
         self._bare = self._field != b"authorization"  # where the scheme may be missing
         self._max_bytes = config.max_token_bytes
+        self._forwards = config.forward
+        self._taken: dict[bytes, bytes] = {}  # out of values of the field
         self._claims = Claims(config)
         self._now = time.time
         tokens = gateway.metrics.counter(
@@ -62,13 +68,27 @@ class Jwt(AuthMethod[JwtConfig]):
         value = headers.value(self._field)
         if value is None:
             return None
+        token = self._taken.get(value) or self._take(value)
+        if token is not None and not self._forwards:
+            headers.remove(self.config.header)
+        return token
+
+    def _take(self, value: bytes) -> bytes | None:
+        """Take the token out of a field's value, and remember it.
+
+        A connection's requests show one object, which has its hash already, and get one object, for
+        which that holds as well when it is looked up among the verified.
+        """
+        token = value
         if value[:7].lower() == b"bearer ":
-            value = value[7:].lstrip(b" ")
+            token = value[7:].lstrip(b" ")
         elif not self._bare:
             return None
-        if not self.config.forward:
-            headers.remove(self.config.header)
-        return value
+        if len(value) <= _MAX_TAKEN_BYTES:
+            if len(self._taken) >= _MAX_TAKEN:
+                self._taken.clear()
+            self._taken[value] = token
+        return token
 
     def remembered(self, credential: bytes) -> Principal | None:
         """Return the principal of a token that was verified and still counts."""

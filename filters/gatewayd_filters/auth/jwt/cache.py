@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -10,7 +12,7 @@ if TYPE_CHECKING:
     from gatewayd import Principal
 
 
-class Verified(NamedTuple):
+class Verified(Struct, frozen=True):
     """One token.
 
     Attributes:
