@@ -194,7 +194,10 @@ class RequestReader:
                 self._keep(arrived)
             else:
                 self._inbox = b""
-                self._start_exchange(data[:end] if end < len(data) else data, data[end:])
+                if end == len(data):
+                    self._start_exchange(data, b"")
+                else:
+                    self._start_exchange(data[:end], data[end:])
         except Reject as reject:
             self._refuse(reject)
 

@@ -176,6 +176,11 @@ def wait_for(limit: Limit, cost: float, tokens: float) -> float:
 
 def judge(charges: Sequence[Charge], tokens: Sequence[float]) -> Verdict:
     """Decide what several buckets, brought up to date, allow together."""
+    if len(charges) == 1:  # mostly; it takes half of the time
+        charge, held = charges[0], tokens[0]
+        if held + TOLERANCE < charge.cost:
+            return Verdict(False, (held,), wait_for(charge.limit, charge.cost, held), 0)
+        return Verdict(True, (held - charge.cost,), 0.0, 0)
     longest, refusing = 0.0, -1
     fewest, scarcest = math.inf, 0
     left = []

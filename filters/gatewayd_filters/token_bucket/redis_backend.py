@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from functools import lru_cache
 from importlib.resources import files
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
@@ -33,6 +34,11 @@ MAX_WAITING = 10_000
 
 _SCRIPT = files("gatewayd_filters.token_bucket").joinpath("take.lua").read_bytes()
 _SHA1 = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()  # Redis' name for the script
+
+
+@lru_cache(maxsize=4096)
+def _numbers(limit: Limit, cost: float) -> str:
+    return f"{limit.rate!r} {limit.burst!r} {cost!r}"
 
 
 class RedisBackend:
@@ -88,16 +94,17 @@ class RedisBackend:
     async def _ask(self, batch: list[Question]) -> None:
         indices: dict[str, int] = {}
         limits: dict[str, Limit] = {}
-        arguments: list[int | float] = [self._meter.window]
+        numbers: list[str] = []
         for charges, _ in batch:
-            arguments.append(len(charges))
+            numbers.append(str(len(charges)))
             for charge in charges:
-                limit = limits[charge.key] = charge.limit
+                limits[charge.key] = charge.limit
                 index = indices.setdefault(charge.key, len(indices) + 1)
-                arguments += (index, limit.rate, limit.burst, charge.cost)
+                numbers.append(f"{index} {_numbers(charge.limit, charge.cost)}")
         names = [self._name(key) for key in indices]
         try:
-            answers = iter(await self._run(names, arguments))
+            text = await self._run(names, [self._meter.window, " ".join(numbers)])
+            answers = iter(text.split())
             for charges, answer in batch:
                 next(answers)
                 held = [float(text) for text in islice(answers, len(charges))]
@@ -116,7 +123,7 @@ class RedisBackend:
         finally:
             self._waiting -= len(batch)
 
-    async def _run(self, names: list[str], arguments: list[int | float]) -> list[bytes]:
+    async def _run(self, names: list[str], arguments: list[float | str]) -> bytes:
         from coredis.exceptions import NoScriptError
 
         try:

@@ -1,10 +1,11 @@
 -- Answers several questions about token buckets, one after the other, on Redis' own clock.
 --
--- KEYS: the buckets. ARGV: seconds of the truth meter's window, then for each question the number of its charges, and for each charge the
--- index of its bucket, rate (tokens per second), burst and cost. Returns for each question 1 or 0
--- (taken or not), and for each charge what the bucket held before, as text, since Redis cuts
--- numbers to integers. Behind that, for each bucket whose window has ended: its index, what was
--- granted in it by all nodes, and its seconds.
+-- KEYS: the buckets. ARGV: seconds of the truth meter's window, and a text of numbers: for each
+-- question the number of its charges, and for each charge the index of its bucket, rate (tokens per
+-- second), burst and cost. Returns a text as well: for each question 1 or 0 (taken or not), and for
+-- each charge what the bucket held before. Behind that, for each bucket whose window has ended: its
+-- index, what was granted in it by all nodes, and its seconds. (As texts, since a client takes
+-- longer for each item of a call or an answer than for what is in it.)
 --
 -- A bucket is "TOKENS STAMP GRANTED SINCE": tokens with all digits of a double, and microseconds,
 -- which are exact in a double for some centuries; what was granted, and since when. It expires when
@@ -39,18 +40,23 @@ local function load(index, rate, burst)
   return held[index]
 end
 
+local numbers = {}
+for number in string.gmatch(ARGV[2], '%S+') do
+  numbers[#numbers + 1] = tonumber(number)
+end
+
 local answers = {}
-local position = 2
-while position <= #ARGV do
-  local count = tonumber(ARGV[position])
+local position = 1
+while position <= #numbers do
+  local count = numbers[position]
   position = position + 1
   local charges, allowed = {}, true
   for i = 1, count do
     local charge = {
-      index = tonumber(ARGV[position]),
-      rate = tonumber(ARGV[position + 1]),
-      burst = tonumber(ARGV[position + 2]),
-      cost = tonumber(ARGV[position + 3]),
+      index = numbers[position],
+      rate = numbers[position + 1],
+      burst = numbers[position + 2],
+      cost = numbers[position + 3],
     }
     position = position + 4
     charge.before = load(charge.index, charge.rate, charge.burst)
@@ -87,4 +93,4 @@ for index, charge in pairs(changed) do
     redis.call('SET', KEYS[index], value, 'PX', string.format('%.0f', milliseconds + 1000))
   end
 end
-return answers
+return table.concat(answers, ' ')
