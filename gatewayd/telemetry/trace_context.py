@@ -35,7 +35,7 @@ _HEX_16_32 = re.compile(rb"[0-9a-f]{16}(?:[0-9a-f]{16})?")
 _HEX_16 = re.compile(rb"[0-9a-f]{16}")
 
 
-class TraceContext(Struct, eq=False):
+class TraceContext(Struct, eq=False, gc=False):
     """One place in a trace: that of the span from which something is called.
 
     Attributes:

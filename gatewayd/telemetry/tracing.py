@@ -33,7 +33,7 @@ class Attempt:
         self.status = 0
 
 
-class Trace(TraceContext):
+class Trace(TraceContext, gc=False):
     """The gateway's own place in the trace of one exchange; this one records nothing.
 
     A filter that records derives from it.

@@ -116,7 +116,7 @@ class JsonLines:
             peer, ended_at = request.peer, exchange.ended_at
             route, service = exchange.route, exchange.service
             instance, trace = exchange.instance, exchange.trace
-            user, agent = exchange.principal, request.headers.value(b"user-agent")
+            user, agent = exchange.principal, request.headers.index.get(b"user-agent")
             if ended_at >= until:
                 milliseconds = floor((offset + ended_at) * 1000)
                 timestamp = self._timestamps.of(milliseconds)

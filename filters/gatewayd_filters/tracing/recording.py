@@ -109,7 +109,7 @@ class Recorder:
         await asyncio.to_thread(self._queue.close, self._shutdown_timeout)
 
 
-class RecordedTrace(Trace, kw_only=True):
+class RecordedTrace(Trace, kw_only=True, gc=True):
     """A trace whose spans are recorded."""
 
     span: Span
