@@ -8,6 +8,7 @@ the pipeline can check at start that whatever a filter needs is provided before 
 
 from __future__ import annotations
 
+import itertools
 import os
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
@@ -188,7 +189,11 @@ class Response(Struct, eq=False):
         return f"<Response {self.status}>"
 
 
-_SUFFIXES = tuple(f"{number:02x}" for number in range(256))
+# Unique among nodes and restarts (64 random bits) and cheap per request (a counter), as nginx's
+# $request_id and Envoy's are not: those draw randomness each time.
+_ID_PREFIX = os.urandom(8).hex()
+_id_blocks = itertools.count()
+_ID_SUFFIXES = [f"{number:02x}" for number in reversed(range(256))]  # the last one is given first
 
 _new_ids: list[str] = []
 
@@ -196,13 +201,13 @@ _new_ids: list[str] = []
 def new_request_id() -> str:
     """Return a new request id of 24 hexadecimal digits, unique among nodes and restarts.
 
-    Randomness (88 bits) is drawn for 256 ids at once, as that costs more than all the rest.
+    The first 16 are those of the process. Many ids are made at once, in half of the time.
     """
     try:
         return _new_ids.pop()
     except IndexError:  # not asked before, as several threads may take the last ones
-        prefix = os.urandom(11).hex()
-        _new_ids.extend([prefix + suffix for suffix in _SUFFIXES])
+        block = f"{_ID_PREFIX}{next(_id_blocks):06x}"
+        _new_ids.extend([block + suffix for suffix in _ID_SUFFIXES])
         return new_request_id()
 
 
