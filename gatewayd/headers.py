@@ -1,6 +1,6 @@
 """Header fields as they are on the wire: ordered, byte-exact, looked up without regard to case.
 
-The gateway forwards most fields untouched, so the truth is the (name, value) pairs as received.
+The gateway forwards most fields untouched, so the truth is the lines as received.
 Values are bytes because RFC 9110 section 5.5 allows obs-text: decoding and encoding again as UTF-8
 would change it. The ``str`` methods use latin-1, which maps every byte to one character and back.
 
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
 # RFC 9110 section 5.6.2.
@@ -78,11 +78,11 @@ def _without(encoded: bytes, key: bytes) -> bytes:
     return encoded
 
 
-class Headers(Struct, eq=False):
+class Headers(Struct, eq=False, kw_only=True):
     """The header (or trailer) fields of one message.
 
     A copy has everything in common with its original until one of them changes: neither bytes nor
-    index are ever changed, but replaced.
+    index are ever changed, but replaced. What changes them keeps both in step: the methods.
 
     Attributes:
         encoded: All field lines as they go on the wire, each with its CRLF.
@@ -91,7 +91,7 @@ class Headers(Struct, eq=False):
     """
 
     encoded: bytes = b""
-    index: dict[bytes, bytes] = {}
+    index: Mapping[bytes, bytes] = {}
 
     if TYPE_CHECKING:  # what a struct does already
 
@@ -104,7 +104,7 @@ class Headers(Struct, eq=False):
 
     @classmethod
     def of_lines(cls, lines: Iterable[tuple[bytes, bytes]]) -> Headers:
-        """Build from names and values that the caller vouches for: they are not checked."""
+        """Build from names and values that the caller vouches for, as with :meth:`extend`."""
         headers = cls()
         headers.extend(lines)
         return headers
@@ -144,14 +144,22 @@ class Headers(Struct, eq=False):
         self.extend((_line(name, value),))
 
     def extend(self, lines: Iterable[tuple[bytes, bytes]]) -> None:
-        """Append lines that the caller vouches for: they are not checked."""
+        """Append lines that the caller vouches for: only that each is one line is checked.
+
+        Raises:
+            ValueError: a name or value has a line end within, with which it would be two.
+
+        """
         index = dict(self.index)
-        encoded = [self.encoded]
+        encoded = []
         for name, value in lines:
             _join(index, name.lower(), value)
             encoded.append(b"%b: %b\r\n" % (name, value))
+        added = b"".join(encoded)
+        if not added.count(b"\r") == added.count(b"\n") == len(encoded):
+            raise ValueError("a line end in a header field")
         self.index = index
-        self.encoded = b"".join(encoded)
+        self.encoded += added
 
     def put(self, key: bytes, value: bytes, line: bytes) -> None:
         """Append a line that the caller has encoded; a third of the time of :meth:`add`.
@@ -163,14 +171,14 @@ class Headers(Struct, eq=False):
 
         """
         index = self.index
-        self.index = index | {key: index[key] + b", " + value if key in index else value}
+        self.index = {**index, key: index[key] + b", " + value if key in index else value}
         self.encoded += line
 
     def extend_with(self, other: Headers) -> None:
         """Append the lines of other headers."""
         index = self.index
         if index.keys().isdisjoint(other.index):
-            self.index = index | other.index
+            self.index = {**index, **other.index}
         else:
             self.index = joined = dict(index)
             for key, value in other.index.items():

@@ -57,7 +57,7 @@ class Principal:
     expires_at: float | None = None
 
     def to_forward_headers(self) -> Sequence[tuple[bytes, bytes]]:
-        """Return the identity fields for the upstream, made once.
+        """Return the identity fields for the upstream.
 
         Whatever in a value is not printable ASCII, and commas and percent signs in it, is
         percent-encoded as UTF-8, so that a list of roles has as many members as there are roles.
@@ -67,7 +67,7 @@ class Principal:
 
     @cached_property
     def forward_headers(self) -> Headers:
-        """The same, for adding them to many requests; not to be changed."""
+        """The same, made once, for adding them to many requests; not to be changed."""
         values: dict[bytes, str | None] = {
             b"X-User-Id": _encoded(self.id),
             b"X-User-Name": _encoded(self.name),

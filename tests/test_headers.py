@@ -33,6 +33,17 @@ def test_a_value_has_no_control_characters_and_is_latin_1(value: str) -> None:
     assert list(headers) == [("A", "1")]
 
 
+@pytest.mark.parametrize(
+    "line", [(b"A", b"1\r\nB: 2"), (b"A", b"\n"), (b"A", b"\r"), (b"A\r\nB", b"1")]
+)
+def test_what_the_caller_vouches_for_is_one_line_all_the_same(line: tuple[bytes, bytes]) -> None:
+    headers = Headers.of([("C", "3")])
+    with pytest.raises(ValueError, match="line end"):
+        headers.extend([line])
+    assert list(headers) == [("C", "3")]
+    assert not headers.value(b"a")
+
+
 @pytest.mark.parametrize("name", sorted(CONNECTION_LEVEL))
 def test_what_frames_the_message_is_not_for_filters(name: bytes) -> None:
     text = name.decode().title()
@@ -160,8 +171,13 @@ class CopiesAreIndependent(RuleBasedStateMachine):
     @rule(number=numbers, values=st.lists(st.binary(max_size=3), max_size=3))
     def extend(self, number: int, values: list[bytes]) -> None:
         headers, lines = self.known[number]
-        headers.extend((b"E", value) for value in values)
-        lines.extend((b"E", value) for value in values)
+        added = [(b"E", value) for value in values]
+        if any(b"\r" in value or b"\n" in value for value in values):
+            with pytest.raises(ValueError, match="line end"):
+                headers.extend(added)
+        else:
+            headers.extend(added)
+            lines.extend(added)
 
     @rule(number=numbers, fields=st.lists(st.tuples(NAMES, VALUES), max_size=3))
     def extend_with(self, number: int, fields: list[tuple[str, str]]) -> None:

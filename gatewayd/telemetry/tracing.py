@@ -77,7 +77,6 @@ def _make_traces() -> Iterable[Trace]:
     common = os.urandom(8).hex()
     span_ids = os.urandom(8 * _MADE_AT_ONCE).hex("-", 8).split("-")
     trace_ids = [common + span_id for span_id in span_ids]
-    # An f-string and its bytes take as long as two additions of bytes.
     lines = [f"traceparent: 00-{common}{one}-{one}-00\r\n".encode() for one in span_ids]
     return map(Trace, trace_ids, span_ids, repeat(False), repeat(b""), lines)
 

@@ -117,13 +117,12 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_interim", "_keep_alive", "_loop", "_max_head_bytes", "_pool",
+                 "_heads", "_interim", "_keep_alive", "_loop", "_pool",
                  "_pump", "_reading_paused", "_sending", "_transport", "_tunnel", "_waiter",
                  "expires_at", "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
-        self._max_head_bytes = pool.max_head_bytes
         self._heads = pool.heads
         self._clock = clock
         self._loop = asyncio.get_running_loop()
@@ -244,7 +243,7 @@ class UpstreamConnection(asyncio.Protocol):
         attempt = cast("Attempt", self._attempt)
         while self.state == HEAD:
             end = data.find(b"\r\n\r\n") + 4
-            if (end if end > _NOT_FOUND else len(data)) > self._max_head_bytes:
+            if (end if end > _NOT_FOUND else len(data)) > self._pool.max_head_bytes:
                 self._fail(BadResponse("the response head is too large", sent=True))
                 return
             if end == _NOT_FOUND:

@@ -404,9 +404,9 @@ def hostile_exchange(path: str, query: str, field: str, who: str) -> Exchange:
     value = field.encode("latin-1")
     exchange = ended(make_exchange(values={"principal": Principal(who, "jwt")}))
     exchange.request.path, exchange.request.query = path, query
-    exchange.request.headers = Headers.of_lines(
-        [(b"User-Agent", value), (b"Referer", value), (b"X-Tenant", value)]
-    )
+    exchange.request.headers = headers = Headers()
+    for key in (b"user-agent", b"referer", b"x-tenant"):  # put() takes line ends as well
+        headers.put(key, value, b"%b: %b\r\n" % (key, value))
     return exchange
 
 

@@ -112,8 +112,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
 
         """
         plans = self._plans
-        identity_of = plans.identity
-        identity = identity_of(exchange)
+        identity = plans.identity(exchange)
         plan = plans.known.get(identity) or plans.find(exchange, identity)
         if not plan.charges:
             return await forward(exchange)

@@ -77,12 +77,11 @@ class MemoryBackend:
 
     def take(self, charges: Sequence[Charge]) -> Verdict:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.take`."""
-        clock = self._clock
-        now = clock()
+        now = self._clock()
         if len(charges) != 1:
             return self._take_all(charges, now)
         charge = charges[0]
-        key, limit, cost = charge.key, charge.limit, charge.cost
+        key, limit = charge.key, charge.limit
         bucket = self._buckets.get(key)
         if bucket is None or bucket.limit is not limit:
             bucket = self._prepare(key, limit, now)
@@ -92,14 +91,13 @@ class MemoryBackend:
             bucket.stamp = now
         if tokens > burst:
             tokens = burst
-        if tokens + TOLERANCE < cost:
-            bucket.tokens = tokens
-            return Verdict(False, (tokens,), wait_for(limit, cost, tokens), 0)
-        bucket.tokens = tokens = tokens - cost
-        bucket.granted += cost
-        if now - bucket.since >= self._meter.window:
-            self._measure(key, bucket, now)
-        return Verdict(True, (tokens,), 0.0, 0)
+        verdict = judge(charges, (tokens,))
+        (bucket.tokens,) = verdict.remaining
+        if verdict.allowed:
+            bucket.granted += charge.cost
+            if now - bucket.since >= self._meter.window:
+                self._measure(key, bucket, now)
+        return verdict
 
     def _take_all(self, charges: Sequence[Charge], now: float) -> Verdict:
         buckets, tokens = [], []

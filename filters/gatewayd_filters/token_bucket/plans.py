@@ -58,7 +58,7 @@ class Plan:
 
     def count(self, charges: Sequence[Charge]) -> None:
         """Count tokens that were taken."""
-        if len(charges) == 1:  # mostly; the loop takes four times as long
+        if len(charges) == 1:  # mostly; the loop takes three times as long
             self.granted[0].value += charges[0].cost
             return
         for cell, charge in zip(self.granted, charges, strict=True):

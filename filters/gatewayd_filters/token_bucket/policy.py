@@ -70,7 +70,7 @@ class Policy:
         remaining = verdict.remaining
         # Numbers are whole, and callers come again, so there are not many different ones.
         state: object
-        if len(remaining) == 1:  # mostly; it takes a third of the time of many
+        if len(remaining) == 1:  # mostly; it takes a quarter less
             state = _left(remaining[0], self.limits[0])
         else:
             state = (*map(_left, remaining, self.limits), verdict.limiting)

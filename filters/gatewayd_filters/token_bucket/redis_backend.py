@@ -38,6 +38,7 @@ _SHA1 = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()  # Redis' name 
 
 @lru_cache(maxsize=4096)
 def _numbers(limit: Limit, cost: float) -> str:
+    """Write what a charge says beside its bucket, once: digits of floats take the longest."""
     return f"{limit.rate!r} {limit.burst!r} {cost!r}"
 
 
@@ -103,8 +104,8 @@ class RedisBackend:
                 numbers.append(f"{index} {_numbers(charge.limit, charge.cost)}")
         names = [self._name(key) for key in indices]
         try:
-            text = await self._run(names, [self._meter.window, " ".join(numbers)])
-            answers = iter(text.split())
+            answered = await self._run(names, [self._meter.window, " ".join(numbers)])
+            answers = iter(answered.split())
             for charges, answer in batch:
                 next(answers)
                 held = [float(text) for text in islice(answers, len(charges))]

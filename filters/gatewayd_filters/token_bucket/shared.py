@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gatewayd import LockStuck
 from gatewayd_filters.token_bucket.backend import BackendUnavailable, Limit, Verdict
-from gatewayd_filters.token_bucket.memory import TOLERANCE, judge, wait_for
+from gatewayd_filters.token_bucket.memory import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,7 +54,7 @@ class SharedBackend:
         if len(charges) != 1:
             return self._take_all(charges)
         charge = charges[0]
-        key, limit, cost = charge.key, charge.limit, charge.cost
+        key, limit = charge.key, charge.limit
         place = self._places.get(key) or self._table.place(key)
         try:
             place.mutex.acquire()
@@ -63,18 +63,15 @@ class SharedBackend:
         try:
             now = self._clock()
             index = self._prepare(place, limit, now)
-            tokens = self._fill(index, limit, now)
-            allowed = tokens + TOLERANCE >= cost
-            if allowed:
-                tokens -= cost
-                self._count(index, key, limit, cost, now)
+            verdict = judge(charges, (self._fill(index, limit, now),))
+            (tokens,) = verdict.remaining
+            if verdict.allowed:
+                self._count(index, key, limit, charge.cost, now)
             self._numbers[index + _TOKENS] = tokens
             self._numbers[index + _EXPIRES] = now + (limit.burst - tokens) / limit.rate
         finally:
             place.mutex.release()
-        if allowed:
-            return Verdict(True, (tokens,), 0.0, 0)
-        return Verdict(False, (tokens,), wait_for(limit, cost, tokens), 0)
+        return verdict
 
     def _take_all(self, charges: Sequence[Charge]) -> Verdict:
         """Take from several buckets, whose locks all processes take in the same order."""
