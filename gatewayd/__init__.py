@@ -36,10 +36,6 @@ from gatewayd.errors import (
 )
 from gatewayd.events import Events
 from gatewayd.exchange import (
-    AUTH_REQUIRED,
-    PREFLIGHT,
-    TRIED,
-    TRY_TIMEOUT,
     Context,
     Exchange,
     Key,
@@ -86,11 +82,7 @@ from gatewayd.telemetry.tracing import (
 from gatewayd.upstream.connection import Timeouts
 
 __all__ = [
-    "AUTH_REQUIRED",
-    "PREFLIGHT",
     "SECONDS",
-    "TRIED",
-    "TRY_TIMEOUT",
     "AdminOperations",
     "ApiKeyRecord",
     "Attempt",

@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import os
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get_args, overload
 
 from msgspec import Struct, field
 
@@ -49,7 +49,10 @@ class Key(Generic[T]):
         return f"Key({self.name!r})"
 
 
-Attribute: TypeAlias = Literal["route", "params", "service", "instance", "principal", "trace"]
+Attribute: TypeAlias = Literal[
+    "route", "params", "service", "instance", "principal", "trace",
+    "auth_required", "preflight", "tried", "try_timeout",
+]  # fmt: skip
 """What filters of the gateway itself tell each other: attributes of the exchange, as nearly every
 filter asks for some of them, and a key takes 0.1 us more. ``requires`` and ``provides`` of a filter
 name them."""
@@ -58,21 +61,6 @@ Context: TypeAlias = "Key[Any] | Attribute"
 """Something that filters tell each other."""
 
 _NO_PARAMS: Mapping[str, str] = MappingProxyType({})
-
-TRIED: Key[list[Instance]] = Key("tried")
-"""Instances that earlier attempts of this exchange went to, or that were found unusable; set by
-``retry`` before another attempt. A balancer picks another one where there is one."""
-
-TRY_TIMEOUT: Key[float] = Key("try_timeout")
-"""Seconds that one attempt may take until its response head is there; set by ``retry``."""
-
-AUTH_REQUIRED: Key[bool] = Key("auth_required")
-"""What the route itself says of authentication; set by ``auth``. ``True``: any authenticated caller
-may use it; ``False``: everybody may; absent where the route says nothing."""
-
-PREFLIGHT: Key[bool] = Key("preflight")
-"""Set by ``route_match`` on a CORS preflight that was matched by the method it asks about. Such an
-exchange runs only as far as the filter that answers preflights; it never reaches an upstream."""
 
 
 def name_of(context: Context) -> str:
@@ -211,16 +199,23 @@ def new_request_id() -> str:
         return new_request_id()
 
 
-class Exchange(dict[Key[Any], Any]):
+def drop_interim(status: int, headers: Headers) -> None:
+    """Send nothing: HTTP/1.0 has no 1xx responses."""
+
+
+class Exchange(Struct, eq=False):
     """One request on its way through the pipeline, and all that is known about it.
 
     What the gateway's own filters find out are attributes. What other filters tell each other has
-    keys: ``exchange[KEY]`` reads and sets it, ``exchange.get(KEY)`` reads what may be absent. (It
-    is a dict because a method in between costs 0.2 us each time.) ``request`` is the request; the
-    response is what ``forward`` returns.
+    keys: ``exchange[KEY]`` reads and sets it, ``exchange.get(KEY)`` reads what may be absent.
+    ``request`` is the request; the response is what ``forward`` returns.
 
     Attributes:
         request: The request.
+        received_at: When the head was complete, in seconds of the gateway's monotonic clock.
+        id: Request id, for logs, problem documents and ``X-Request-Id``.
+        send_interim: Passes a 1xx response (RFC 9110 section 15.2) to the client, if it speaks
+            HTTP/1.1; is called with status and fields.
         route: The matched route; set by ``route_match``, ``None`` before.
         params: Path parameters of the matched route, decoded; set by ``route_match``, empty before.
         service: The service that the request goes to; set by ``route_match``, ``None`` before and
@@ -229,8 +224,16 @@ class Exchange(dict[Key[Any], Any]):
         principal: Who the caller is; set by ``auth`` where a credential was verified. ``None`` for
             anonymous callers, who come only as far as routes that are open to everybody.
         trace: Its place in a trace; set by ``tracing``, ``None`` without.
-        id: Request id, for logs, problem documents and ``X-Request-Id``.
-        received_at: When the head was complete, in seconds of the gateway's monotonic clock.
+        auth_required: What the route itself says of authentication; set by ``auth``. ``True``: any
+            authenticated caller may use it; ``False``: everybody may; ``None`` where the route says
+            nothing.
+        preflight: Whether it is a CORS preflight that ``route_match`` has matched by the method
+            that it asks about. It runs only as far as the filter that answers preflights, and never
+            reaches an upstream.
+        tried: Instances that earlier attempts went to, or that were found unusable; set by
+            ``retry`` before another attempt. A balancer picks another one where there is one.
+        try_timeout: Seconds that one attempt may take until its response head is there; set by
+            ``retry``, ``None`` for no limit.
         deadline: When the whole exchange must have ended, same clock; ``None`` for never.
         callbacks: What :meth:`on_finish` was given, if anything.
         response: What is sent to the client; ``None`` until the filters are done, and where the
@@ -246,63 +249,56 @@ class Exchange(dict[Key[Any], Any]):
 
     """
 
-    __slots__ = (
-        "_send_interim", "attempts", "callbacks", "deadline", "ended_at", "error", "id", "instance",
-        "observation", "params", "principal", "received_at", "refusal", "reporters", "request",
-        "response", "route", "sent", "service", "trace", "upstream_seconds",
-    )  # fmt: skip
+    request: Request
+    received_at: float
+    id: str = field(default_factory=new_request_id)
+    send_interim: Callable[[int, Headers], None] = drop_interim
+    route: Route | None = None
+    params: Mapping[str, str] = _NO_PARAMS
+    service: Service | None = None
+    instance: Instance | None = None
+    principal: Principal | None = None
+    trace: Trace | None = None
+    auth_required: bool | None = None
+    preflight: bool = False
+    tried: tuple[Instance, ...] = ()
+    try_timeout: float | None = None
+    deadline: float | None = None
+    callbacks: list[Callable[[Exchange, BaseException | None], None]] | None = None
+    response: Response | None = None
+    refusal: Reject | None = None
+    observation: Observation | None = None
+    sent: int = 0
+    error: BaseException | None = None
+    ended_at: float = 0.0
+    reporters: tuple[Callable[[Sequence[Exchange]], None], ...] = ()
+    attempts: int = 0
+    upstream_seconds: float = 0.0
+    _values: dict[Key[Any], Any] = {}
 
-    def __init__(
-        self,
-        request: Request,
-        received_at: float,
-        id: str | None = None,  # noqa: A002  # the attribute's name; no builtin is used here
-        send_interim: Callable[[int, Headers], None] | None = None,
-    ) -> None:
-        self.request = request
-        self.id = new_request_id() if id is None else id
-        self.received_at = received_at
-        self.deadline: float | None = None
-        self.callbacks: list[Callable[[Exchange, BaseException | None], None]] | None = None
-        self.route: Route | None = None
-        self.params = _NO_PARAMS
-        self.service: Service | None = None
-        self.instance: Instance | None = None
-        self.principal: Principal | None = None
-        self.trace: Trace | None = None
-        self.response: Response | None = None
-        self.refusal: Reject | None = None
-        self.observation: Observation | None = None
-        self.sent = 0
-        self.error: BaseException | None = None
-        self.ended_at = 0.0
-        self.reporters: tuple[Callable[[Sequence[Exchange]], None], ...] = ()
-        self.attempts = 0
-        self.upstream_seconds = 0.0
-        self._send_interim = send_interim
+    def __getitem__(self, key: Key[T]) -> T:
+        value: T = self._values[key]
+        return value
 
-    if TYPE_CHECKING:  # what a dict does already, with the types that keys have
+    def __setitem__(self, key: Key[T], value: T) -> None:
+        self._values[key] = value
 
-        def __getitem__(self, key: Key[T]) -> T: ...
-        def __setitem__(self, key: Key[T], value: T) -> None: ...
-        @overload  # type: ignore[override]  # a key decides the value's type
-        def get(self, key: Key[T]) -> T | None: ...
-        @overload
-        def get(self, key: Key[T], default: D) -> T | D: ...
-        def get(self, key: Key[Any], default: Any = None) -> Any:
-            """Return what is under ``key``, or ``default`` where no filter has set it."""
+    def __contains__(self, key: Key[Any]) -> bool:
+        return key in self._values
 
-    # An exchange is itself, whatever it holds.
-    __eq__ = object.__eq__
-    __ne__ = object.__ne__
-    __hash__ = object.__hash__  # type: ignore[assignment]  # a dict is not hashable
+    @overload
+    def get(self, key: Key[T]) -> T | None: ...
+    @overload
+    def get(self, key: Key[T], default: D) -> T | D: ...
+    def get(self, key: Key[Any], default: Any = None) -> Any:
+        """Return what is under ``key``, or ``default`` where no filter has set it."""
+        return self._values.get(key, default)
 
     def take_over(self, other: Exchange) -> None:
         """Set what filters have set on another exchange of the same request."""
-        self.update(other)
-        self.route, self.params, self.service = other.route, other.params, other.service
-        self.instance, self.principal, self.trace = other.instance, other.principal, other.trace
-        self.observation = other.observation
+        self._values.update(other._values)
+        for name in (*get_args(Attribute), "observation"):
+            setattr(self, name, getattr(other, name))
 
     def on_finish(self, callback: Callable[[Exchange, BaseException | None], None]) -> None:
         """Call back when the exchange has ended: the last byte is sent, or it was broken off.
@@ -328,11 +324,6 @@ class Exchange(dict[Key[Any], Any]):
             except Exception as failure:
                 failures.append(failure)
         return failures
-
-    def send_interim(self, status: int, headers: Headers) -> None:
-        """Pass a 1xx response (RFC 9110 section 15.2) to the client, if it speaks HTTP/1.1."""
-        if self._send_interim is not None:
-            self._send_interim(status, headers)
 
     def __repr__(self) -> str:
         return f"<Exchange {self.id} {self.request.method} {self.request.path}>"

@@ -82,7 +82,7 @@ class Filter(Generic[ConfigT]):
     """Whether all that it does is :meth:`report`. It is not called for each exchange then."""
 
     answers_preflight: ClassVar[bool] = False
-    """Whether it answers CORS preflights itself; see :data:`gatewayd.exchange.PREFLIGHT`."""
+    """Whether it answers CORS preflights itself; see :attr:`gatewayd.Exchange.preflight`."""
 
     route_keys: ClassVar[Mapping[str, Callable[[Any], Mapping[str, Any]]]] = {}
     """Shorthands: keys that a route may carry beside its own, each with a function from the value

@@ -93,9 +93,13 @@ class Headers(Struct, eq=False, kw_only=True):
     encoded: bytes = b""
     index: Mapping[bytes, bytes] = {}
 
-    if TYPE_CHECKING:  # what a struct does already
+    if TYPE_CHECKING:
 
-        def __copy__(self) -> Headers: ...
+        def copy(self) -> Headers:
+            """Return headers that can be changed without changing these."""
+
+    else:
+        copy = Struct.__copy__  # what a struct has already, without a call of ours around it
 
     @classmethod
     def of(cls, fields: Iterable[tuple[str, str]]) -> Headers:
@@ -200,10 +204,6 @@ class Headers(Struct, eq=False, kw_only=True):
                 index.pop(key, None)  # named twice, it is gone already
                 self.encoded = _without(self.encoded, key)
             self.index = index
-
-    def copy(self) -> Headers:
-        """Return headers that can be changed without changing these."""
-        return self.__copy__()
 
     def __contains__(self, name: str) -> bool:
         return self.value(field_name(name)) is not None

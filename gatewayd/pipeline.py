@@ -32,7 +32,7 @@ from gatewayd.errors import (
     Reject,
     problem_response,
 )
-from gatewayd.exchange import PREFLIGHT, Exchange, Response, name_of
+from gatewayd.exchange import Exchange, Response, name_of
 from gatewayd.layers import Settings, layers_of, merge
 from gatewayd.observation import Observation, observed
 from gatewayd.registry import PluginError
@@ -277,7 +277,7 @@ class Pipeline:
         chain: Chain | Observed = self.chains[route.name, service.name]
         if exchange.observation is not None:
             chain = cast("Chain", chain).observed
-        return (chain.preflight if PREFLIGHT in exchange else chain.forward)(exchange)
+        return (chain.preflight if exchange.preflight else chain.forward)(exchange)
 
     def _run_observing(self, exchange: Exchange) -> Any:
         """Ask whoever may want to observe the exchange; all of them, as each may count."""

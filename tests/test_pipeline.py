@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    PREFLIGHT,
     ConfigError,
     ConfigIssue,
     Exchange,
@@ -57,7 +56,7 @@ class Tag(Filter[TagConfig]):
             raise ConfigError(ConfigIssue("cannot be used", key="fail", hint="do not fail"))
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
-        trace = exchange.setdefault(TRACE, [])
+        exchange[TRACE] = trace = exchange.get(TRACE, [])
         trace.append(self.config.text)
         try:
             return await forward(exchange)
@@ -537,7 +536,7 @@ async def preflight(*filters: str, **headers: str) -> tuple[Response, list[str]]
         name = "match_preflight"
 
         async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
-            exchange[PREFLIGHT] = True
+            exchange.preflight = True
             return await super().__call__(exchange, forward)
 
     one = {**route("r"), "methods": ["PUT", "GET"]}

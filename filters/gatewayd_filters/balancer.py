@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from pydantic import Field
 
 from gatewayd import (
-    TRIED,
     Balancer,
     Exchange,
     Filter,
@@ -94,7 +93,7 @@ class BalancerFilter(Filter[BalancerConfig]):
         assert service is not None  # noqa: S101  # required
         candidates = self._candidates[service.name]
         available = service.available
-        if available is candidates.plain and TRIED not in exchange:
+        if available is candidates.plain and not exchange.tried:
             instance = candidates.balancer.pick(available, exchange)
         else:
             instance = candidates.pick(service, exchange)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from gatewayd import (
-    PREFLIGHT,
     Filter,
     FilterConfig,
     Headers,
@@ -60,7 +59,7 @@ class RouteMatch(Filter[RouteMatchConfig]):
                 route = match.route
             if route is None:
                 raise _refusal(allowed)
-            exchange[PREFLIGHT] = True
+            exchange.preflight = True
         exchange.route, params = route, match.params
         if params:
             exchange.params = params

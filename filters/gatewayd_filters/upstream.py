@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field, field_validator
 
 from gatewayd import (
-    TRY_TIMEOUT,
     Exchange,
     Filter,
     FilterConfig,
@@ -150,50 +149,44 @@ class Upstream(Filter[UpstreamConfig]):
     async def _send(
         self, exchange: Exchange, instance: Instance, path: str, headers: Headers, lines: bytes
     ) -> Response:
-        exchange.attempts += 1
-        started = self._clock()
-        try:
-            return await self._coming(exchange, instance, path, headers, lines)
-        finally:
-            exchange.upstream_seconds = self._clock() - started
-
-    def _coming(
-        self, exchange: Exchange, instance: Instance, path: str, headers: Headers, lines: bytes
-    ) -> Awaitable[Response]:
         request = exchange.request
-        timeouts, answer_by = self._timeouts, None
-        if TRY_TIMEOUT in exchange:
-            limit = exchange[TRY_TIMEOUT]
+        started = self._clock()
+        timeouts, answer_by, limit = self._timeouts, None, exchange.try_timeout
+        if limit is not None:
             if type(request.body) is bytes:
-                answer_by = self.gateway.clock() + limit
+                answer_by = started + limit
             else:  # how long the client takes to send it says nothing of the instance
                 timeouts = replace(timeouts, first_byte=min(timeouts.first_byte, limit))
         if self._deadline_header is not None:
             lines += self._deadline_line(self._deadline_header, exchange)
-        return instance.send(
-            request.method,
-            path if request.query is None else f"{path}?{request.query}",
-            headers,
-            request.body,
-            extra_fields=lines,
-            timeouts=timeouts,
-            deadline=exchange.deadline,
-            answer_by=answer_by,
-            on_interim=exchange.send_interim,
-            upgrade=request.upgrade if request.upgrade in self._upgrades else None,
-            expects_continue=request.expects_continue,
-        )
+        exchange.attempts += 1
+        try:
+            return await instance.send(
+                request.method,
+                path if request.query is None else f"{path}?{request.query}",
+                headers,
+                request.body,
+                extra_fields=lines,
+                timeouts=timeouts,
+                deadline=exchange.deadline,
+                answer_by=answer_by,
+                on_interim=exchange.send_interim,
+                upgrade=request.upgrade if request.upgrade in self._upgrades else None,
+                expects_continue=request.expects_continue,
+            )
+        finally:
+            exchange.upstream_seconds = self._clock() - started
 
     def _fields(
         self, request: Request, instance: Instance, host: str | None
     ) -> tuple[Headers, bytes]:
         """Return the fields to send, and the lines that the gateway adds to them."""
         headers = request.headers
-        if host is None and headers.value(b"host") is None:
-            host = instance.authority
-        if host is None and headers.lacks(self._replaced):
-            return headers, self._lines(request.peer, request.authority, request.version)
         index = headers.index
+        if host is None and b"host" not in index:
+            host = instance.authority
+        if host is None and self._replaced.isdisjoint(index):
+            return headers, self._lines(request.peer, request.authority, request.version)
         before = tuple((name, index[name]) for name in sorted(self._replaced) if name in index)
         lines = self._lines(request.peer, request.authority, request.version, before)
         headers = headers.copy()  # another attempt starts from the same request
@@ -204,7 +197,7 @@ class Upstream(Filter[UpstreamConfig]):
 
     def _deadline_line(self, name: str, exchange: Exchange) -> bytes:
         """Say how much time is left, if it is limited."""
-        left = exchange.get(TRY_TIMEOUT, _UNLIMITED)
+        left = _UNLIMITED if exchange.try_timeout is None else exchange.try_timeout
         if exchange.deadline is not None:
             left = min(left, exchange.deadline - self.gateway.clock())
         return b"" if left == _UNLIMITED else f"{name}: {max(0, int(left * 1000))}\r\n".encode()

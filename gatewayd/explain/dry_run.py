@@ -41,7 +41,7 @@ def explain(
     entry = generation.entry
     raw = [(name.encode(), value.encode()) for name, value in headers]
     try:
-        line = entry.request_line(f"{method} {target} HTTP/1.1\r\n".encode())
+        line = entry.request_line(f"{method} {target} HTTP/1.1".encode())
         fields = entry.check(raw, line.version, entry.peer(_CLIENT, 0, "http", None))
     except Reject as reject:
         return {"refusal": _refusal(reject.status, reject.code, reject.detail)}

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.exchange import PREFLIGHT
 from gatewayd.explain.dry_run import describe_verdict
 from gatewayd.explain.routes import path_of, place
 from gatewayd.telemetry.tracing import get_trace_id
@@ -43,7 +42,7 @@ def explain_exchange(generation: Generation, exchange: Exchange) -> dict[str, An
     # As it came: filters may have taken away what it was matched by.
     asked = request if observation is None or observation.asked is None else observation.asked
     method = asked.method
-    if PREFLIGHT in exchange:
+    if exchange.preflight:
         method = asked.headers.get("Access-Control-Request-Method") or method
     verdicts = generation.routes.explain(
         method, asked.path, host=asked.host, headers=asked.headers, query=asked.query

@@ -13,9 +13,9 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # field-value with its optional white space: HTAB, SP, VCHAR, obs-text.
 _FIELDS = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*"
 
-REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)\r\n")
+REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)")
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
-REQUEST_HEAD = re.compile(REQUEST_LINE.pattern + _FIELDS + rb"\r\n")
+REQUEST_HEAD = re.compile(REQUEST_LINE.pattern + rb"\r\n" + _FIELDS + rb"\r\n")
 TRAILERS = re.compile(_FIELDS)
 TRAILING_SPACE = re.compile(rb"[ \t]+\r\n")
 BARE_LF = re.compile(rb"(?<!\r)\n")

@@ -136,7 +136,6 @@ class ClientConnection(RequestHandler):
     def ready(self, what: Exchange | Reject) -> None:
         """Take the next request, or what is answered instead of it."""
         self._next = what
-        self._head_sent = False
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
@@ -177,10 +176,7 @@ class ClientConnection(RequestHandler):
             while not self._force_close:
                 if self._next is None:
                     self._waiter = self._loop.create_future()
-                    try:
-                        await self._waiter
-                    finally:
-                        self._waiter = None
+                    await self._waiter
                     continue
                 what, self._next = self._next, None
                 if type(what) is Exchange:
@@ -211,6 +207,7 @@ class ClientConnection(RequestHandler):
         generation.in_flight += 1
         server.in_flight += 1
         self._exchange = exchange
+        self._head_sent = False
         self._keep_open = self._reader.keep_alive
         try:
             if server.in_flight > generation.entry.max_in_flight:

@@ -114,7 +114,7 @@ class Entry:
 
     Attributes:
         limits: The server's settings.
-        max_in_flight, max_header_bytes, keepalive_timeout: Three of them.
+        max_in_flight, keepalive_timeout: Two of them.
         normalise: Returns the normalised form of a path.
         forbidden_trailers: Trailer fields of requests that are dropped.
         remembered_line: Does what :meth:`request_line` does, once for a line that comes again. The
@@ -126,7 +126,6 @@ class Entry:
         self.limits = server
         # Those that every exchange asks for, as pydantic's attributes take five times as long.
         self.max_in_flight = server.max_in_flight
-        self.max_header_bytes = server.max_header_bytes
         self.keepalive_timeout = server.keepalive_timeout
         self.normalise = PathPolicy(routing).normalise
         named = frozenset(name.lower().encode("ascii") for name in server.identity_headers)
@@ -211,7 +210,7 @@ class Entry:
         return members
 
     def request_line(self, line: bytes) -> RequestLine:
-        """Parse a request line, its CRLF included, and normalise the path.
+        """Parse a request line, without its CRLF, and normalise the path.
 
         Raises:
             Reject: it is malformed, too long, not for us, or its path is not allowed.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gatewayd.errors import phrase
 from gatewayd.http_date import http_date
 
 if TYPE_CHECKING:
+    from gatewayd.body import Body
     from gatewayd.exchange import Response
     from gatewayd.headers import Headers
 
@@ -29,7 +30,7 @@ _BODILESS = frozenset({101, 204, 304})
 def frame(response: Response, method: str, version: tuple[int, int]) -> tuple[str, int | None]:
     """Return the framing, and the Content-Length to declare, of a response to such a request."""
     body = response.body
-    length = len(body) if isinstance(body, bytes) else body.length
+    length = len(body) if type(body) is bytes else cast("Body", body).length
     if response.status in _BODILESS:
         # RFC 9110 section 8.6: no Content-Length in 1xx and 204; in 304 it is the selected
         # representation's, which only the upstream knows.
@@ -57,7 +58,7 @@ def encode_head(response: Response, framing: str, length: int | None, connection
         framed = b"Content-Length: %d\r\n" % length
     elif framing == CHUNKED_BODY:
         framed = b"Transfer-Encoding: chunked\r\n"
-    if b"\nDate: " not in fields and response.headers.value(b"date") is None:
+    if b"\nDate: " not in fields and b"date" not in response.headers.index:
         # RFC 9110 section 6.6.1: of a response that has none, by whoever sends it on.
         framed += b"Date: %b\r\n" % http_date()
     return b"".join((_STATUS_LINES[response.status], fields, framed, connection, b"\r\n"))

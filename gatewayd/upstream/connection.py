@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 
 # 1xx responses that one response may bring before its final head; more is an attack or a fault.
 _MAX_INTERIM = 16
-_NOT_FOUND = 3  # -1 of find(), and the four bytes that were sought
 
 
 # Where a connection is; see the module's docstring. Plain strings: CPython 3.11 runs Python code
@@ -90,6 +89,7 @@ class Attempt(Struct, eq=False):
         upgrade: The protocol that the client asks for; without it a 101 is refused.
         expects_continue: Wait for ``100 Continue`` before the body is sent.
         answer_by: When the response head must be there, same clock as ``deadline``.
+        interim: 1xx responses that it was answered with.
 
     """
 
@@ -103,6 +103,7 @@ class Attempt(Struct, eq=False):
     upgrade: str | None = None
     expects_continue: bool = False
     answer_by: float = NEVER
+    interim: int = 0
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -117,13 +118,14 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_interim", "_keep_alive", "_loop", "_pool",
+                 "_heads", "_keep_alive", "_loop", "_max_head_bytes", "_pool",
                  "_pump", "_reading_paused", "_sending", "_transport", "_tunnel", "_waiter",
                  "expires_at", "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
         self._heads = pool.heads
+        self._max_head_bytes = pool.max_head_bytes
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
@@ -142,7 +144,6 @@ class UpstreamConnection(asyncio.Protocol):
         self._continue: asyncio.Future[None] | None = None
         self._sending = False
         self._keep_alive = True
-        self._interim = 0
         self._reading_paused = False
 
     # --- sending -----------------------------------------------------------------------------
@@ -240,35 +241,36 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()  # bytes that belong to no request
 
     def _take_head(self, data: bytes) -> None:
-        attempt = cast("Attempt", self._attempt)
+        attempt = self._attempt
+        assert attempt is not None  # noqa: S101  # there is one in this state
         while self.state == HEAD:
-            end = data.find(b"\r\n\r\n") + 4
-            if (end if end > _NOT_FOUND else len(data)) > self._pool.max_head_bytes:
+            text, mark, rest = data.partition(b"\r\n\r\n")
+            if len(text) + len(mark) > self._max_head_bytes:
                 self._fail(BadResponse("the response head is too large", sent=True))
                 return
-            if end == _NOT_FOUND:
+            if not mark:
                 self._buffer = data
                 return
             self._buffer = b""
             try:
-                head = self._heads.parse(data[:end], self._pool.max_head_fields)
+                head = self._heads.parse(text)
             except HeadError as error:
                 self._fail(BadResponse(str(error), sent=True))
                 return
-            data = data[end:]
             if head.status >= 200:
-                self._start_response(attempt, head, data)
+                self._start_response(attempt, head, rest)
                 return
             if head.status == 101:
-                self._start_tunnel(attempt, head, data)
+                self._start_tunnel(attempt, head, rest)
                 return
             self._take_interim(attempt, head)
-            if not data:
+            if not rest:
                 return
+            data = rest
 
     def _take_interim(self, attempt: Attempt, head: ResponseHead) -> None:
-        self._interim += 1
-        if self._interim > _MAX_INTERIM:
+        attempt.interim += 1
+        if attempt.interim > _MAX_INTERIM:
             self._fail(BadResponse(f"more than {_MAX_INTERIM} interim responses", sent=True))
         elif head.status == 100:  # answers our own Expect, not the client's
             if self._continue is not None:
@@ -278,7 +280,6 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _start_response(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         self._keep_alive = head.keep_alive
-        self._interim = 0
         framing = 0 if attempt.method == "HEAD" else head.framing
         headers = head.headers.copy()
         if 0 <= framing <= len(rest):

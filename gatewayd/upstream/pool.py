@@ -70,11 +70,10 @@ class Pool:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = tls if parts.scheme == "https" else None
         self._server_name = (config.tls.server_name or self._host) if self._tls else None
-        self.heads = HeadCache()
+        self.heads = HeadCache(config.max_response_headers)
         # What every response asks for, as pydantic's attributes take five times as long.
         self._idle_timeout = config.idle_timeout
         self.max_head_bytes = config.max_response_header_bytes
-        self.max_head_fields = config.max_response_headers
         self._idle: list[UpstreamConnection] = []
         self._open = 0  # connections that exist or are being made
         self._waiters: deque[asyncio.Future[UpstreamConnection | None]] = deque()

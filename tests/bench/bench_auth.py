@@ -107,7 +107,7 @@ async def bench_filter(folder: Path) -> None:
     auth = Auth(AuthConfig.model_validate(settings), gateway)
     await auth.start()
     entry = Entry(ServerConfig(), RoutingConfig())
-    line = entry.request_line(b"GET /orders/17 HTTP/1.1\r\n")
+    line = entry.request_line(b"GET /orders/17 HTTP/1.1")
     peer = entry.peer("192.0.2.1", 1, "http", None)
     response = Response(200)
 

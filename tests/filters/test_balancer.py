@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    TRIED,
     Balancer,
     ConfigError,
     ConnectFailure,
@@ -98,7 +97,7 @@ async def test_another_attempt_goes_to_another_instance(
     async with running(BalancerFilter, {"strategy": strategy}, gateway=gateway) as balancer:
         await pick(balancer, api)
         for _ in range(10):
-            exchange = make_exchange(values={"service": api, TRIED: [first, third]})
+            exchange = make_exchange(values={"service": api, "tried": (first, third)})
             await balancer(exchange, Recorder())
             assert exchange.instance is second
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gatewayd import PREFLIGHT, Headers, Reject, Response
+from gatewayd import Headers, Reject, Response
 from gatewayd.pipeline import link
 from gatewayd.testing import Recorder, make_exchange, running
 from gatewayd_filters.cors import Cors, CorsConfig
@@ -202,7 +202,7 @@ async def test_without_origins_services_handle_cors_themselves() -> None:
 
 async def test_without_origins_a_preflight_that_cannot_go_on_is_refused() -> None:
     headers = {"Origin": APP, "Access-Control-Request-Method": "PUT"}
-    exchange = make_exchange("OPTIONS", headers=headers, values={PREFLIGHT: True})
+    exchange = make_exchange("OPTIONS", headers=headers, values={"preflight": True})
     async with running(Cors) as cors:
         with pytest.raises(Reject) as caught:
             await cors(exchange, Recorder())

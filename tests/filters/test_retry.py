@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import (
-    TRIED,
-    TRY_TIMEOUT,
     BadResponse,
     Body,
     BreakerOpen,
@@ -56,7 +54,7 @@ class Upstream(Recorder):
         self.picks: list[Instance] = []
 
     async def __call__(self, exchange: Exchange) -> Response:
-        tried = exchange.get(TRIED, [])
+        tried = exchange.tried
         fresh = [one for one in INSTANCES if one not in tried]
         exchange.instance = (fresh or INSTANCES)[0]
         self.picks.append(exchange.instance)
@@ -293,7 +291,7 @@ async def test_retry_after_is_the_least_wait(monkeypatch: pytest.MonkeyPatch) ->
 async def test_each_attempt_is_told_how_long_it_may_take() -> None:
     upstream = Upstream(RESET, Response(200))
     await attempt(upstream, per_try_timeout=0.5)
-    assert [exchange[TRY_TIMEOUT] for exchange in upstream.exchanges] == [0.5, 0.5]
+    assert [exchange.try_timeout for exchange in upstream.exchanges] == [0.5, 0.5]
 
 
 async def test_a_streamed_body_is_replayed() -> None:
@@ -402,7 +400,7 @@ class Slow(Upstream):
         self.late = Watched()
 
     async def __call__(self, exchange: Exchange) -> Response:
-        if exchange.get(TRIED):
+        if exchange.tried:
             return await super().__call__(exchange)
         exchange.instance = INSTANCES[0]
         try:
@@ -464,7 +462,7 @@ async def test_a_client_that_leaves_cancels_both() -> None:
     async def upstream(exchange: Exchange) -> Response:
         exchange.instance = INSTANCES[0]
         try:
-            if TRIED in exchange:
+            if exchange.tried:
                 both.set()
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -503,7 +501,7 @@ async def test_a_hedge_that_lost_is_finished_and_its_response_dropped() -> None:
     upstream = Slow(Response(200))
 
     async def noting(exchange: Exchange) -> Response:
-        if TRIED not in exchange:
+        if not exchange.tried:
             return await upstream(exchange)
         exchange.on_finish(lambda _, error: finished.append(type(error)))
         exchange.instance = INSTANCES[1]

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from gatewayd import PREFLIGHT, Exchange, Reject, Response, Service
+from gatewayd import Exchange, Reject, Response, Service
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.testing import Recorder, make_exchange, make_gateway, running
 from gatewayd_filters.route_match import RouteMatch
@@ -49,7 +49,7 @@ async def test_sets_no_params_where_there_are_none() -> None:
     exchange = make_exchange()
     await match(exchange, {})
     assert exchange.params == {}
-    assert PREFLIGHT not in exchange
+    assert not exchange.preflight
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ async def test_a_preflight_is_matched_by_the_method_that_it_asks_about() -> None
     exchange = make_exchange("OPTIONS", headers=PREFLIGHT_OF_PUT)
     await match(exchange, {"methods": ["GET"]}, {"methods": ["PUT"]})
     assert exchange.route.name == "r1"
-    assert exchange[PREFLIGHT] is True
+    assert exchange.preflight
     assert exchange.service is ORIGIN
 
 
@@ -108,7 +108,7 @@ async def test_a_route_that_takes_options_gets_the_preflight() -> None:
     exchange = make_exchange("OPTIONS", headers=PREFLIGHT_OF_PUT)
     await match(exchange, {"methods": ["PUT"]}, {"methods": ["OPTIONS"]})
     assert exchange.route.name == "r1"
-    assert PREFLIGHT not in exchange
+    assert not exchange.preflight
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pytest
 
 from gatewayd import (
-    TRY_TIMEOUT,
     ConfigError,
     Instance,
     InstanceSpec,
@@ -55,7 +54,7 @@ async def send(
         exchange = make_exchange("PUT", body=body, headers=headers or {}, values=values)
         exchange.deadline = deadline
         if try_timeout is not None:
-            exchange[TRY_TIMEOUT] = try_timeout
+            exchange.try_timeout = try_timeout
         await upstream(exchange, _nothing_follows)
     return sent.attempts[0]
 

@@ -232,28 +232,31 @@ def test_the_number_of_fields_is_bounded() -> None:
         parse(with_fields(*[b"A: b"] * 11))
 
 
+END = b"\r\n\r\n"
+
+
 class TestCache:
-    HEAD = with_fields(b"A: b", b"Content-Length: 0")
+    HEAD = with_fields(b"A: b", b"Content-Length: 0").removesuffix(END)
 
     def test_equal_bytes_are_parsed_once(self) -> None:
-        cache = HeadCache()
-        assert cache.parse(self.HEAD, 10) is cache.parse(bytes(self.HEAD), 10)
-        assert cache.parse(self.HEAD.replace(b"b", b"c"), 10).headers.get("A") == "c"
+        cache = HeadCache(10)
+        assert cache.parse(self.HEAD) is cache.parse(bytes(self.HEAD))
+        assert cache.parse(self.HEAD.replace(b"b", b"c")).headers.get("A") == "c"
 
     @pytest.mark.parametrize("field", [b"Set-Cookie: a", b"SET-COOKIE: a", b"A: " + b"x" * 2048])
     def test_what_is_not_kept(self, field: bytes) -> None:
-        cache = HeadCache()
-        head = with_fields(field)
-        assert cache.parse(head, 10) is not cache.parse(head, 10)
+        cache = HeadCache(10)
+        head = with_fields(field).removesuffix(END)
+        assert cache.parse(head) is not cache.parse(head)
 
     def test_what_is_bad_is_refused_again_and_again(self) -> None:
-        cache = HeadCache()
+        cache = HeadCache(10)
         for _ in range(2):
             with pytest.raises(HeadError):
-                cache.parse(with_fields(b"A"), 10)
+                cache.parse(with_fields(b"A").removesuffix(END))
 
     def test_a_cache_is_bounded(self) -> None:
-        cache = HeadCache()
+        cache = HeadCache(10)
         for number in range(3 * cache.MAX_HEADS):
-            cache.parse(with_fields(b"A: %d" % number), 10)
+            cache.parse(with_fields(b"A: %d" % number).removesuffix(END))
             assert len(cache._heads) <= cache.MAX_HEADS

@@ -11,8 +11,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from gatewayd import (
-    AUTH_REQUIRED,
-    PREFLIGHT,
     AuthUnavailable,
     Filter,
     InvalidCredential,
@@ -91,9 +89,9 @@ class Auth(Filter[AuthConfig]):
         for drop in self._dropped:
             drop(exchange)
         if self._required is not None:
-            exchange[AUTH_REQUIRED] = self._required
+            exchange.auth_required = self._required
         if method is None or credential is None:
-            if self._required is False or PREFLIGHT in exchange:
+            if self._required is False or exchange.preflight:
                 return forward(exchange)
             raise self._refusals.missing(self._challenges)
         principal = None if ambiguous else method.remembered(credential)

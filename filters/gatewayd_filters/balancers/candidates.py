@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from random import random
 from typing import TYPE_CHECKING
 
-from gatewayd import TRIED, NoInstance
+from gatewayd import NoInstance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -79,7 +79,7 @@ class Candidates:
         """
         if service.available is not self._available or service.usable is not self._usable:
             self._sort(service)
-        if self.plain and TRIED not in exchange:
+        if self.plain and not exchange.tried:
             return self.balancer.pick(self.plain, exchange)
         if not self._available:
             raise NoInstance
@@ -117,7 +117,7 @@ class Candidates:
         """Choose where zones spill over, instances are warming up, or this is another attempt."""
         spill = self._near_share < 1.0 and random() >= self._near_share  # noqa: S311  # spreads load
         first = self._warm_ones(spill) if self._warming else self._far if spill else self._near
-        tried = exchange.get(TRIED)
+        tried = exchange.tried
         if tried:
             others = (first, self._near, self._far)
             first = next(filter(None, (_without(one, tried) for one in others)), first)

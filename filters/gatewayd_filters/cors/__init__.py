@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import AfterValidator, Field, model_validator
 
-from gatewayd import PREFLIGHT, Filter, FilterConfig, HeaderName, Headers, Reject, Response
+from gatewayd import Filter, FilterConfig, HeaderName, Headers, Reject, Response
 from gatewayd_filters.cors.origins import Origins, checked_origin
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class Cors(Filter[CorsConfig]):
 
         """
         if not self._active:
-            if PREFLIGHT in exchange:
+            if exchange.preflight:
                 raise _denied()
             return await forward(exchange)
         headers = exchange.request.headers

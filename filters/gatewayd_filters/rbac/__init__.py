@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gatewayd import AUTH_REQUIRED, AuditEvent, Filter, Reject
+from gatewayd import AuditEvent, Filter, Reject
 from gatewayd_filters.rbac.config import RbacConfig
 from gatewayd_filters.rbac.requirement import Decision, Requirement
 from gatewayd_filters.rbac.roles import Roles
@@ -66,7 +66,7 @@ class Rbac(Filter[RbacConfig]):
             Reject: 403 ``access_denied``.
 
         """
-        decision = self.decide(exchange.principal, exchange.get(AUTH_REQUIRED))
+        decision = self.decide(exchange.principal, exchange.auth_required)
         route = exchange.route
         key = "" if route is None else route.name, decision.allowed
         (self._cells.get(key) or self._count(*key)).value += 1

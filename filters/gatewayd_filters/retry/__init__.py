@@ -19,8 +19,6 @@ from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
 from gatewayd import (
-    TRIED,
-    TRY_TIMEOUT,
     Backoff,
     BreakerOpen,
     Exchange,
@@ -96,7 +94,7 @@ class Retry(Filter[RetryConfig]):
         service = _service(exchange)
         self._budgets[service].requests += 1
         if self._per_try_timeout is not None:
-            exchange[TRY_TIMEOUT] = self._per_try_timeout
+            exchange.try_timeout = self._per_try_timeout
         if self._hedge is not None and _may_be_hedged(request):
             forward = self._hedging(service, forward)
         replay = None
@@ -137,7 +135,7 @@ class Retry(Filter[RetryConfig]):
         made = closed_doors = 0
         while True:
             instance = exchange.instance
-            tried = exchange.get(TRIED, [])
+            tried = exchange.tried
             if isinstance(outcome, BreakerOpen):
                 closed_doors += 1
                 if instance in tried or closed_doors > _MOST_PICKS:
@@ -149,7 +147,7 @@ class Retry(Filter[RetryConfig]):
                 if wait is None:
                     return _result(outcome)
             if instance is not None:
-                exchange[TRIED] = [*tried, instance]
+                exchange.tried = (*tried, instance)
             if isinstance(outcome, Response):
                 await outcome.discard()
             if wait:

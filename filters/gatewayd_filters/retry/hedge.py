@@ -10,7 +10,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gatewayd import TRIED, Exchange, Response
+from gatewayd import Exchange, Response
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -104,7 +104,7 @@ async def _race(
     else:
         _finish(twin, asyncio.CancelledError())
         if twin.instance is not None:
-            exchange[TRIED] = [*exchange.get(TRIED, ()), twin.instance]
+            exchange.tried = (*exchange.tried, twin.instance)
     return winner.result()
 
 
@@ -114,7 +114,7 @@ def _twin(exchange: Exchange) -> Exchange:
     twin.take_over(exchange)
     twin.deadline = exchange.deadline
     if exchange.instance is not None:
-        twin[TRIED] = [*exchange.get(TRIED, ()), exchange.instance]
+        twin.tried = (*exchange.tried, exchange.instance)
     return twin
 
 

@@ -40,7 +40,7 @@ async def _send(
     entry, gateway = generation.entry, generation.gateway
     raw = [(name.encode("ascii"), value.encode("latin-1")) for name, value in fields]
     try:
-        line = entry.request_line(f"{method} {target} HTTP/1.1\r\n".encode("ascii"))
+        line = entry.request_line(f"{method} {target} HTTP/1.1".encode("ascii"))
         checked = entry.check(raw, line.version, entry.peer(_CLIENT, 0, "http", None))
         request = make_request(line, checked)
     except Reject as reject:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import AUTH_REQUIRED, PREFLIGHT, Gateway, Headers, Peer, Reject
+from gatewayd import Gateway, Headers, Peer, Reject
 from gatewayd.errors import problem_response
 from gatewayd.testing import FakeClock, Recorder, make_exchange, make_gateway, running
 from gatewayd_filters.auth import Auth
@@ -94,7 +94,7 @@ async def test_anonymous_callers_pass_only_where_that_is_said(
             assert (await refused(auth)).code == "authentication_required"
     if passes:
         assert upstream.exchanges[-1].principal is None
-        assert upstream.exchanges[-1][AUTH_REQUIRED] is says
+        assert upstream.exchanges[-1].auth_required is says
 
 
 @pytest.mark.parametrize("required", [True, False])
@@ -102,7 +102,7 @@ async def test_what_the_route_says_is_passed_on(required: bool) -> None:
     upstream = Recorder()
     async with running(Auth, ONE | {"required": required}, gateway=gateway_with()) as auth:
         await auth(make_exchange(headers={"X-Token": "good-a"}), upstream)
-    assert upstream.exchanges[-1][AUTH_REQUIRED] is required
+    assert upstream.exchanges[-1].auth_required is required
 
 
 async def test_an_open_route_refuses_a_wrong_credential() -> None:
@@ -113,7 +113,7 @@ async def test_an_open_route_refuses_a_wrong_credential() -> None:
 async def test_a_preflight_passes_wherever_cors_stands() -> None:
     upstream = Recorder()
     async with running(Auth, ONE, gateway=gateway_with()) as auth:
-        await auth(make_exchange("OPTIONS", values={PREFLIGHT: True}), upstream)
+        await auth(make_exchange("OPTIONS", values={"preflight": True}), upstream)
     assert upstream.exchanges
 
 

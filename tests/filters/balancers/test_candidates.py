@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import TRIED, Instance, NoInstance, Service
+from gatewayd import Instance, NoInstance, Service
 from gatewayd.testing import FakeClock, make_exchange
 from gatewayd_filters.balancers.candidates import Candidates, Preferences
 from tests.support.balancing import (
@@ -242,14 +242,14 @@ def test_another_attempt_goes_to_another_instance(strategy: str, settings: dict[
     tried: list[Instance] = []
     for _ in instances:
         tried.append(one.pick(service, exchange))
-        exchange[TRIED] = tried
+        exchange.tried = tuple(tried)
     assert set(tried) == set(instances)
 
 
 def test_where_all_have_been_tried_they_are_tried_again() -> None:
     instances = make_instances([1, 1])
     one, service = candidates(), service_of(instances)
-    exchange = make_exchange(values={TRIED: list(instances)})
+    exchange = make_exchange(values={"tried": tuple(instances)})
     assert {one.pick(service, exchange) for _ in range(50)} == set(instances)
 
 
@@ -259,5 +259,5 @@ def test_where_all_have_been_tried_they_are_tried_again() -> None:
 def test_another_attempt_leaves_the_zone_last(tried: Sequence[int], expected: set[int]) -> None:
     instances = make_instances([1] * 4, ZONES)
     one, service = candidates(zone="a"), service_of(instances)
-    exchange = make_exchange(values={TRIED: [instances[number] for number in tried]})
+    exchange = make_exchange(values={"tried": tuple(instances[number] for number in tried)})
     assert {one.pick(service, exchange).url for _ in range(100)} == urls(*expected)

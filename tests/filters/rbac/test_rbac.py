@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from gatewayd import AUTH_REQUIRED, Audit, AuditEvent, ConfigError, Principal, Reject
+from gatewayd import Audit, AuditEvent, ConfigError, Principal, Reject
 from gatewayd.testing import Recorder, in_memory, make_exchange, make_gateway, running
 from gatewayd_filters.rbac import Rbac, RbacConfig
 from gatewayd_filters.rbac.requirement import Decision
@@ -302,6 +302,6 @@ def test_decisions_are_those_of_a_naive_reading(
 
 @pytest.mark.parametrize("required", [True, False])
 async def test_what_auth_says_of_the_route_counts(required: bool) -> None:
-    exchange = make_exchange(values={"principal": caller(), AUTH_REQUIRED: required})
+    exchange = make_exchange(values={"principal": caller(), "auth_required": required})
     async with running(Rbac, {"roles": ROLES}) as rbac:
         assert (await rbac(exchange, Recorder())).status == 200
