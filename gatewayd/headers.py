@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
 
 # RFC 9110 section 5.6.2.
@@ -64,18 +64,10 @@ def _join(index: dict[bytes, bytes], key: bytes, value: bytes) -> None:
     index[key] = index[key] + b", " + value if key in index else value
 
 
-def _without(encoded: bytes, key: bytes) -> bytes:
-    """Return field lines without those of a name in lower case."""
-    # Behind a newline, as every line is then. What stands at i of it stands at i - 1 of the lines.
-    lowered = b"\n" + encoded.lower()
-    mark = b"\n" + key + b":"
-    start = lowered.find(mark)
-    while start >= 0:
-        end = lowered.find(b"\n", start + 1)
-        encoded = encoded[:start] + encoded[end:]
-        lowered = lowered[:start] + lowered[end:]
-        start = lowered.find(mark, start)
-    return encoded
+@lru_cache(maxsize=1024)
+def _lines_of(key: bytes) -> re.Pattern[bytes]:
+    """Return what matches the field lines of a name in lower case."""
+    return re.compile(rb"^%b:.*\n" % re.escape(key), re.IGNORECASE | re.MULTILINE)
 
 
 class Headers(Struct, eq=False, kw_only=True):
@@ -91,7 +83,7 @@ class Headers(Struct, eq=False, kw_only=True):
     """
 
     encoded: bytes = b""
-    index: Mapping[bytes, bytes] = {}
+    index: dict[bytes, bytes] = {}
 
     if TYPE_CHECKING:
 
@@ -174,19 +166,19 @@ class Headers(Struct, eq=False, kw_only=True):
             line: The line as it goes on the wire, with its CRLF.
 
         """
-        index = self.index
-        self.index = {**index, key: index[key] + b", " + value if key in index else value}
+        index = self.index.copy()
+        index[key] = index[key] + b", " + value if key in index else value
+        self.index = index
         self.encoded += line
 
     def extend_with(self, other: Headers) -> None:
         """Append the lines of other headers."""
-        index = self.index
-        if index.keys().isdisjoint(other.index):
-            self.index = {**index, **other.index}
-        else:
-            self.index = joined = dict(index)
+        index = {**self.index, **other.index}
+        if len(index) < len(self.index) + len(other.index):  # some are in both
+            index = self.index.copy()
             for key, value in other.index.items():
-                _join(joined, key, value)
+                _join(index, key, value)
+        self.index = index
         self.encoded += other.encoded
 
     def set(self, name: str, value: str) -> None:
@@ -202,7 +194,7 @@ class Headers(Struct, eq=False, kw_only=True):
             index = dict(self.index)
             for key in present:
                 index.pop(key, None)  # named twice, it is gone already
-                self.encoded = _without(self.encoded, key)
+                self.encoded = _lines_of(key).sub(b"", self.encoded)
             self.index = index
 
     def __contains__(self, name: str) -> bool:

@@ -50,7 +50,7 @@ class RequestId(Filter[RequestIdConfig]):
         super().__init__(config, gateway)
         self._header = config.header
         self._key = config.header.lower().encode()
-        self._name = config.header.encode()
+        self._begin = config.header.encode() + b": "
         self._responds = config.response
         self._trust = config.trust
 
@@ -58,20 +58,21 @@ class RequestId(Filter[RequestIdConfig]):
         """See :meth:`gatewayd.Filter.__call__`."""
         request = exchange.request
         headers = request.headers
-        sent = headers.value(self._key)
+        key = self._key
+        sent = headers.index.get(key)
         if sent is not None:
             if self._believes(request.peer) and _ACCEPTABLE.fullmatch(sent):
                 exchange.id = sent.decode()
             headers.remove(self._header)
-        value = exchange.id.encode("ascii")
-        line = b"%b: %b\r\n" % (self._name, value)
-        headers.put(self._key, value, line)
+        value = exchange.id.encode()
+        line = self._begin + value + b"\r\n"
+        headers.put(key, value, line)
         response = await forward(exchange)
         if self._responds:
             headers = response.headers
-            if headers.value(self._key) is not None:
+            if key in headers.index:
                 headers.remove(self._header)
-            headers.put(self._key, value, line)
+            headers.put(key, value, line)
         return response
 
     def _believes(self, peer: Peer) -> bool:

@@ -186,6 +186,6 @@ async def _write(store: Store, rows: Sequence[Row]) -> None:
 def _tell(response: Response, fields: Headers) -> None:
     """Add the fields of the gateway's limit, in the place of those of the upstream's own."""
     headers = response.headers
-    if not headers.lacks(_FIELDS):
+    if not _FIELDS.isdisjoint(headers.index):
         headers.remove(*_FIELD_NAMES)
     headers.extend_with(fields)

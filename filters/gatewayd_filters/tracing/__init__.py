@@ -63,7 +63,7 @@ class Tracing(Filter[TracingConfig]):
         """See :meth:`gatewayd.Filter.__call__`."""
         headers = exchange.request.headers
         drawn = self._ratio > 0 and random() < self._ratio  # noqa: S311  # a share, not a secret
-        if drawn or not headers.lacks(self._told):
+        if drawn or not self._told.isdisjoint(headers.index):
             return self._continue(exchange, forward, drawn=drawn)
         # Nobody has begun a trace, and this one is not recorded: so are most requests.
         exchange.trace = new_trace()  # `upstream` tells it
