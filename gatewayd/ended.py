@@ -52,7 +52,8 @@ class EndedExchanges:
         if not self._reporters and not exchange.reporters:
             return
         exchange.ended_at = self._clock()
-        exchange.error = error
+        if error is not None:
+            exchange.error = error
         waiting = self._waiting
         waiting.append(exchange)
         if len(waiting) >= BATCH:
