@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tests.server.conftest import Served
+    from tests.support.raw import Answer
 
     Serve = Callable[..., Awaitable[Served]]
 
@@ -166,6 +168,54 @@ async def test_a_line_is_checked_also_where_the_fields_are_known(
     wire = await (await serve(echo)).connect()
     assert (await wire.ask(get())).status == 200
     assert (await wire.ask(line + b"\r\nHost: a\r\n\r\n")).status == status
+
+
+def what_was_said(answer: Answer) -> tuple[int, object]:
+    said = json.loads(answer.body)
+    return answer.status, said if answer.status == 200 else said["code"]
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
+async def test_what_is_known_of_the_request_before_changes_no_answer(
+    serve: Serve, at_once: bool
+) -> None:
+    """Whatever came before, a request is answered as on a connection of its own."""
+    served = await serve(echo)
+    good = [
+        get("/a"),
+        get("/b?c", b"A: b"),
+        get("/a", b"A: b", method="PUT"),
+        get("/a", b"Content-Length: 5", method="POST") + b"GET /",
+        get("/a", b"Connection: keep-alive", version="1.0"),
+        get("http://b/c"),
+        get("/" + "d" * 300),
+        b"\r\n" + get("/a"),
+    ]
+    bad = [
+        b"\r\n\r\n" + get("/a"),
+        b"GET /a HTTP/1.1\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n\nHost: a\r\n\r\n",
+        b"GET /a HTTP/1.1\nHost: a\r\n\r\n",
+        b"GET /a HTTP/1.1 \r\nHost: a\r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: a\r\n \r\n\r\n",
+        b"GET /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
+    ]
+    alone = {}
+    for one in good + bad:
+        alone[one] = what_was_said(await (await served.connect()).ask(one))
+    assert {alone[one][0] for one in good} == {200}
+    assert 200 not in {alone[one][0] for one in bad}
+    for before, after in product(good, good + bad):
+        wire = await served.connect()
+        if at_once:
+            wire.send(before + after)
+        else:
+            wire.send(before)
+        assert what_was_said(await wire.read_answer()) == alone[before]
+        if not at_once:
+            wire.send(after)
+        assert what_was_said(await wire.read_answer()) == alone[after], (before, after)
+        wire.close()
 
 
 async def test_fields_of_a_target_in_absolute_form_are_its_own(serve: Serve) -> None:
