@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +26,7 @@ from gatewayd.testing import make_exchange, make_gateway, make_service
 from tests.support.plugins import plugins_with
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from pydantic import ValidationError
 
@@ -570,3 +571,105 @@ async def test_a_chain_can_be_linked_by_hand() -> None:
     exchange = make_exchange()
     assert (await link(filters, end)(exchange)).status == 299
     assert exchange[TRACE] == ["a", "b", "/b", "/a"]
+
+
+class Stamp(Filter[FilterConfig]):
+    """Mark the exchange, and let ``forward`` do the rest."""
+
+    name = "stamp"
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        exchange[TRACE] = [*exchange.get(TRACE, []), self.name]
+        return await forward(exchange)
+
+
+class OnTop(Stamp):
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        exchange[TRACE] = [*exchange.get(TRACE, []), "top"]
+        return await super().__call__(exchange, forward)
+
+
+class Plain(Stamp):
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
+        return super().__call__(exchange, forward)
+
+
+class WithKeyword(Stamp):
+    async def __call__(
+        self, exchange: Exchange, forward: Forward, *, mark: str = "keyword"
+    ) -> Response:
+        exchange[TRACE] = [mark]
+        return await super().__call__(exchange, forward)
+
+
+class WithMore(Stamp):
+    async def __call__(self, exchange: Exchange, forward: Forward, mark: str = "more") -> Response:
+        exchange[TRACE] = [mark]
+        return await super().__call__(exchange, forward)
+
+
+class WithOwnDefault(Stamp):
+    async def __call__(self, exchange: Exchange, forward: Forward | None = None) -> Response:
+        assert forward is not None
+        return await super().__call__(exchange, forward)
+
+
+def wrapped(call: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(call)
+    async def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return await call(*args, **kwargs)
+
+    return wrapper
+
+
+class Wrapped(Stamp):
+    __call__ = wrapped(Stamp.__call__)
+
+
+class OfTheClass(Stamp):
+    @classmethod
+    async def __call__(cls, exchange: Exchange, forward: Forward) -> Response:
+        exchange[TRACE] = [cls.name]
+        return await forward(exchange)
+
+
+class OfNobody(Stamp):
+    @staticmethod
+    async def __call__(exchange: Exchange, forward: Forward) -> Response:
+        exchange[TRACE] = ["nobody"]
+        return await forward(exchange)
+
+
+@pytest.mark.parametrize(
+    ("plugin", "left"),
+    [
+        (Stamp, ["stamp"]),
+        (OnTop, ["top", "stamp"]),
+        (Plain, ["stamp"]),
+        (WithKeyword, ["keyword", "stamp"]),
+        (WithMore, ["more", "stamp"]),
+        (WithOwnDefault, ["stamp"]),
+        (Wrapped, ["stamp"]),
+        (OfTheClass, ["stamp"]),
+        (OfNobody, ["nobody"]),
+    ],
+)
+async def test_whatever_a_filter_s_call_looks_like_it_forwards_within_its_chain(
+    plugin: type[Stamp], left: list[str]
+) -> None:
+    """One filter stands in two chains; each goes on to its own end."""
+    one = plugin(FilterConfig(), make_gateway())
+
+    def ending(status: int) -> Forward:
+        async def end(exchange: Exchange) -> Response:
+            return Response(status)
+
+        return end
+
+    chains = {status: link([one], ending(status)) for status in (201, 202)}
+    for status in (201, 202, 201):
+        exchange = make_exchange()
+        assert (await chains[status](exchange)).status == status
+        assert exchange[TRACE] == left
+    response = await one(make_exchange(), ending(203))  # which the chains have not changed
+    assert response.status == 203
