@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
 # RFC 9110 section 5.6.2.
@@ -83,7 +83,7 @@ class Headers(Struct, eq=False, kw_only=True):
     """
 
     encoded: bytes = b""
-    index: dict[bytes, bytes] = {}
+    index: Mapping[bytes, bytes] = {}
 
     if TYPE_CHECKING:
 
@@ -166,7 +166,7 @@ class Headers(Struct, eq=False, kw_only=True):
             line: The line as it goes on the wire, with its CRLF.
 
         """
-        index = self.index.copy()
+        index = {**self.index}
         index[key] = index[key] + b", " + value if key in index else value
         self.index = index
         self.encoded += line
@@ -175,7 +175,7 @@ class Headers(Struct, eq=False, kw_only=True):
         """Append the lines of other headers."""
         index = {**self.index, **other.index}
         if len(index) < len(self.index) + len(other.index):  # some are in both
-            index = self.index.copy()
+            index = {**self.index}
             for key, value in other.index.items():
                 _join(index, key, value)
         self.index = index

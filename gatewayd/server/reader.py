@@ -191,7 +191,8 @@ class RequestReader:
         """Start an exchange where a head is complete; keep what may become one, refuse the rest."""
         entry = self._generations.current.entry
         try:
-            if len(data) <= self._longest:  # else it is not cut in two for nothing
+            # Mostly it is a whole head, and nothing else, with the fields of the one before.
+            if len(data) <= self._longest:
                 text, _, block = data.partition(_CRLF)
                 line = self._repeated(text, block, entry)
                 if line is not None:
