@@ -79,6 +79,7 @@ from gatewayd.telemetry.tracing import (
     get_trace_id,
     new_trace,
 )
+from gatewayd.tls import tls_client_context
 from gatewayd.upstream.connection import Timeouts
 
 __all__ = [
@@ -184,5 +185,6 @@ __all__ = [
     "sign_header",
     "split_api_key",
     "status_codes",
+    "tls_client_context",
     "verify_api_key",
 ]

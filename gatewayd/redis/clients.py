@@ -8,10 +8,11 @@ check the host's name.
 from __future__ import annotations
 
 import logging
-import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote, urlsplit
+
+from gatewayd.tls import tls_client_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +51,10 @@ async def open_client(config: RedisConfig) -> AsyncIterator[Client]:
         "retry_policy": NoRetryPolicy(),
     }
     if parts.scheme == "rediss":
-        common["ssl_context"] = _ssl_context(config)
+        tls = config.tls
+        common["ssl_context"] = tls_client_context(
+            tls.ca, verify=tls.verify, certificate=tls.certificate, key=tls.key
+        )
     database = int(parts.path[1:] or 0)
     if config.cluster:
         nodes = [address, *map(_address, config.nodes)]
@@ -84,14 +88,3 @@ async def open_client(config: RedisConfig) -> AsyncIterator[Client]:
 def _address(node: str) -> tuple[str, int]:
     host, _, port = node.rpartition(":")
     return host.strip("[]"), int(port)
-
-
-def _ssl_context(config: RedisConfig) -> ssl.SSLContext:
-    tls = config.tls
-    context = ssl.create_default_context(cafile=tls.ca)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
-    return context

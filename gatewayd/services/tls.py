@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import ssl
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gatewayd.errors import ConfigError, ConfigIssue
+from gatewayd.tls import tls_client_context
 
 if TYPE_CHECKING:
+    import ssl
+
     from gatewayd.config.schema import UpstreamTlsConfig
 
 
@@ -37,14 +39,10 @@ class ClientTls:
         """
         config = self._config
         try:
-            context = ssl.create_default_context(cafile=config.ca)
+            context = tls_client_context(config.ca, verify=config.verify)
         except OSError as error:
             raise _unusable(self._service, "ca", error) from error
-        context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 9325 section 3.1.1
         context.set_alpn_protocols(["http/1.1"])
-        if not config.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
         if config.certificate is not None:
             try:
                 # An empty password, else OpenSSL asks the terminal for that of an encrypted key.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import ssl
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -15,8 +14,10 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gatewayd.store.settings import StoreTlsConfig
+from gatewayd.tls import tls_client_context
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Sequence
 
     from sqlalchemy.engine import URL
@@ -154,19 +155,12 @@ def ssl_context_for(url: URL, config: StoreConfig) -> ssl.SSLContext | None:
     Where nothing is said of TLS, only connections within this machine are plain.
     """
     if config.tls is not None:
-        return make_ssl_context(config.tls) if config.tls.enabled else None
-    return None if url.host in _LOOPBACK else make_ssl_context(StoreTlsConfig())
+        return _ssl_context(config.tls) if config.tls.enabled else None
+    return None if url.host in _LOOPBACK else _ssl_context(StoreTlsConfig())
 
 
-def make_ssl_context(tls: StoreTlsConfig) -> ssl.SSLContext:
-    """Return what verifies a server; raises :class:`OSError` for files that cannot be read."""
-    context = ssl.create_default_context(cafile=tls.ca)
-    if not tls.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if tls.certificate is not None:
-        context.load_cert_chain(tls.certificate, tls.key)
-    return context
+def _ssl_context(tls: StoreTlsConfig) -> ssl.SSLContext:
+    return tls_client_context(tls.ca, verify=tls.verify, certificate=tls.certificate, key=tls.key)
 
 
 def make_sqlite_file(file: Path) -> None:

@@ -18,9 +18,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from gatewayd import tls_client_context
+
 
 class Authority:
-    """Signs certificates.
+    """Signs certificates, with no more extensions than private authorities are known to give.
 
     Args:
         folder: Existing folder for what is written.
@@ -87,10 +89,8 @@ class Authority:
 
     def client_context(self, certificate: tuple[str, str] | None = None) -> ssl.SSLContext:
         """Return what a client needs that trusts this authority."""
-        context = ssl.create_default_context(cafile=self.file)
-        if certificate is not None:
-            context.load_cert_chain(*certificate)
-        return context
+        shown, key = certificate or (None, None)
+        return tls_client_context(str(self.file), certificate=shown, key=key)
 
 
 def _general(name: str) -> x509.GeneralName:

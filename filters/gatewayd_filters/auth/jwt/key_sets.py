@@ -17,15 +17,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-import ssl
 from typing import TYPE_CHECKING
 
 import aiohttp
 
-from gatewayd import AuthUnavailable, ConfigError, ConfigIssue, InvalidCredential
+from gatewayd import (
+    AuthUnavailable,
+    ConfigError,
+    ConfigIssue,
+    InvalidCredential,
+    tls_client_context,
+)
 from gatewayd_filters.auth.jwt.keys import UnusableKey, keys_of_set
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterable, Sequence
 
     from gatewayd import Cell, Family
@@ -233,17 +239,15 @@ def candidates(
     ]
 
 
-def _ssl_context(authorities: str | None) -> ssl.SSLContext | bool:
+def _ssl_context(authorities: str | None) -> ssl.SSLContext:
     """Return what verifies the issuer; the system's authorities where none are named.
 
     Raises:
         ConfigError: the file cannot be used.
 
     """
-    if authorities is None:
-        return True
     try:
-        return ssl.create_default_context(cafile=authorities)
+        return tls_client_context(authorities)
     except OSError as error:  # ssl.SSLError is one
         message = f"the authorities in {authorities} cannot be used: {error}"
         raise ConfigError(ConfigIssue(message, key="filters.auth.jwt.jwks_ca")) from error
