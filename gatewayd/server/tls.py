@@ -58,7 +58,7 @@ class TlsContext:
         contexts = []
         for index, certificate in enumerate(config.certificates):
             contexts.append(_context(config, certificate, index))
-            names, expiries[certificate.certificate] = _read(certificate.certificate)
+            names, expiries[certificate.certificate] = _read(certificate.certificate, index)
             for name in names:
                 by_name.setdefault(name, contexts[-1])
         self._config, self._stamp = config, stamp
@@ -134,19 +134,30 @@ def _context(config: TlsConfig, certificate: CertificateConfig, index: int) -> s
     return context
 
 
-def _read(path: str) -> tuple[list[str], float]:
+def _read(path: str, index: int) -> tuple[list[str], float]:
     """Return a certificate's DNS names, lower case, and when it expires.
 
     Only the alternative names count.
     """
     from cryptography import x509  # here: 8 MB that a worker without TLS need not have
 
-    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
-    expires_at = certificate.not_valid_after_utc.timestamp()
+    # The last three are no kinds of ValueError; OpenSSL 3.5 loads what raises them.
+    unusable = (
+        OSError,
+        ValueError,
+        x509.DuplicateExtension,
+        x509.InvalidVersion,
+        x509.UnsupportedGeneralNameType,
+    )
     try:
+        certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+        expires_at = certificate.not_valid_after_utc.timestamp()
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return [], expires_at  # RFC 9525 section 2: the common name is no host name
+    except unusable as error:
+        key = f"server.tls.certificates[{index}]"
+        raise ConfigError(ConfigIssue(f"certificate cannot be read: {error}", key=key)) from error
     return [name.lower() for name in names.get_values_for_type(x509.DNSName)], expires_at
 
 
