@@ -7,6 +7,7 @@ a command line that is wrong, 3 for a list that lacks what cannot be read.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from cyclopts import App
@@ -255,12 +256,15 @@ app.command("gatewayd.cli.worker:worker", name="worker", show=False)
 def main() -> None:
     """Run the command that ``sys.argv`` names, and exit."""
     try:
-        app(sys.argv[1:])
-    except GatewayError as error:
-        print(error, file=sys.stderr)
-        sys.exit(1)
+        try:
+            app(sys.argv[1:])
+        except GatewayError as error:
+            print(error, file=sys.stderr)
+            sys.exit(1)
+        finally:
+            print(end="", flush=True)  # here, where what it raises can be caught
     except BrokenPipeError:
         # Whoever read our output, such as `head`, has enough of it; without this, Python would
-        # say so once more when it flushes the stream.
-        sys.stdout = None
+        # say so once more when it flushes the stream (Python's own advice, in `signal`).
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)

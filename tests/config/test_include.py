@@ -147,6 +147,7 @@ UNUSABLE = [
     ("include = ['']", "gateway.toml:1: include[0]: expected a file name"),
     (f"include = ['{'x' * 300}']",
      f"gateway.toml:1: include[0]: '{'x' * 300}' cannot be read: File name too long"),
+    ('include = ["a\\u0000"]', "gateway.toml:1: include[0]: file 'a\\x00' does not exist"),
     ("include = ['bad.toml']", "bad.toml:2: not TOML: Invalid value"),
     ("include = ['${NONE}.toml']",
      ("gateway.toml:1: include[0]: "
@@ -158,6 +159,13 @@ UNUSABLE = [
 def test_what_cannot_be_included(folder: ConfigFolder, text: str, expected: str) -> None:
     folder.write("bad.toml", "\na =")
     assert folder.errors(text + f"\n{PIPELINE}") == [expected]
+
+
+def test_a_link_to_itself_is_told(folder: ConfigFolder) -> None:
+    (folder.path / "round.toml").symlink_to("round.toml")
+    assert folder.errors(f"include = ['round.toml']\n{PIPELINE}") == [
+        "gateway.toml:1: include[0]: 'round.toml' cannot be read: Too many levels of symbolic links"
+    ]
 
 
 def test_all_files_that_cannot_be_read_are_told(folder: ConfigFolder) -> None:
