@@ -100,7 +100,7 @@ docs: $(VENV)/.runtime ## Write what is generated: docs/configuration.md, deploy
 
 .PHONY: clean
 clean: ## Remove the virtual environment, caches and what was built
-	rm -rf $(VENV) .venv-system .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
+	rm -rf $(VENV) .venv-system .venv-newest .cache .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: test-programs bench-programs guard-programs

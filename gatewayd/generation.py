@@ -25,6 +25,7 @@ from gatewayd.routing.table import RouteTable
 from gatewayd.server.entry import Entry
 from gatewayd.services.table import build_services
 from gatewayd.store.store import Store
+from gatewayd.tls import check_client_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from gatewayd.admin.settings import AdminConfig
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.config.schema import GatewayConfig
     from gatewayd.exchange import Exchange
     from gatewayd.layers import Settings
     from gatewayd.process.board import Board
@@ -89,7 +91,7 @@ class Generation:
                 readiness=Readiness(sweeper.clock),
             )
             self.gateway.record_of = self._record_of
-            self._connect()
+            _check_files(loaded.config)
             self.pipeline = Pipeline(loaded.config, self.gateway)
         except ConfigError as error:
             raise ConfigError(locate(error.issues, loaded)) from error
@@ -103,13 +105,13 @@ class Generation:
         """
         config, keep = self.loaded.config, self.gateway.keep
         metrics = self.gateway.metrics
-        key = ("store", config.store.model_dump_json())
-        store = self.gateway.store = keep(key, lambda: Store(config.store, metrics))
-        if (settings := config.redis) is not None:
-            key = ("redis", settings.model_dump_json())
-            self.gateway.redis = keep(key, lambda: Redis(settings, metrics))
-        audit = ("audit", config.audit.model_dump_json(), key)
-        self.gateway.audit = keep(audit, lambda: Audit(config.audit, store, metrics))
+        of_store = ("store", config.store.model_dump_json())
+        store = self.gateway.store = keep(of_store, lambda: Store(config.store, metrics))
+        if (redis := config.redis) is not None:
+            of_redis = ("redis", redis.model_dump_json())
+            self.gateway.redis = keep(of_redis, lambda: Redis(redis, metrics))
+        of_audit = ("audit", config.audit.model_dump_json(), of_store)
+        self.gateway.audit = keep(of_audit, lambda: Audit(config.audit, store, metrics))
 
     def _record_of(self, exchange: Exchange) -> dict[str, Any]:
         from gatewayd.explain.record import explain_exchange  # here: few ask
@@ -117,13 +119,14 @@ class Generation:
         return explain_exchange(self, exchange)
 
     def compile(self) -> None:
-        """Make the services and the pipeline's chains; nothing is started.
+        """Make what filters ask for, the services and the pipeline's chains; nothing is started.
 
         Raises:
             ConfigError: the configuration cannot be used. :meth:`close` is still owed.
 
         """
         config = self.loaded.config
+        self._connect()
         try:
             self.services.update(
                 build_services(config.services, self.gateway, self.kept, self._sweeper)
@@ -180,6 +183,13 @@ class Generation:
 
     def __repr__(self) -> str:
         return f"<generation {self.number}: {self.in_flight} in flight>"
+
+
+def _check_files(config: GatewayConfig) -> None:
+    if config.store.tls is not None:
+        check_client_files("store.tls", config.store.tls)
+    if config.redis is not None:
+        check_client_files("redis.tls", config.redis.tls)
 
 
 def _build_routes(loaded: LoadedConfig) -> list[Route]:

@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 import ssl
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from gatewayd.errors import ConfigError, ConfigIssue
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+class ClientFiles(Protocol):
+    """Settings that name the files of a client, each ``None`` where there is none."""
+
+    @property
+    def ca(self) -> str | None:
+        """PEM file of the authorities."""
+
+    @property
+    def certificate(self) -> str | None:
+        """PEM file of the certificate to show."""
+
+    @property
+    def key(self) -> str | None:
+        """PEM file of its private key."""
 
 
 def tls_client_context(
@@ -40,3 +63,33 @@ def tls_client_context(
         # An empty password, else OpenSSL asks the terminal for that of an encrypted key.
         context.load_cert_chain(certificate, key, password="")
     return context
+
+
+def check_client_files(place: str, files: ClientFiles) -> None:
+    """See whether files can be used, so that the start tells of it and not the first connection.
+
+    Args:
+        place: Key of the table that names them, such as ``redis.tls``.
+        files: The table.
+
+    Raises:
+        ConfigError: one of them cannot be used; it names the key.
+
+    """
+    if files.ca is not None:
+        with _loading(files.ca, f"{place}.ca"):
+            tls_client_context(files.ca)
+    if files.certificate is not None:
+        with _loading("certificate or key", f"{place}.certificate"):
+            tls_client_context(certificate=files.certificate, key=files.key)
+    elif files.key is not None:
+        issue = ConfigIssue("goes with `certificate`, which is missing", key=f"{place}.key")
+        raise ConfigError(issue)
+
+
+@contextmanager
+def _loading(what: str, key: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in a name
+        raise ConfigError(ConfigIssue(f"{what} cannot be loaded: {error}", key=key)) from error

@@ -187,6 +187,23 @@ async def test_several_may_retire_at_the_same_time(reloading: Reloading) -> None
             '[[routes]]\nname = "r"\npath = "/{a}/{a}"\nredirect.to = "/"',
             r"gateway\.toml:4: routes\[0\]\.path: ",
         ),
+        (
+            '[redis]\nurl = "rediss://h"\ntls.ca = "/none.pem"',
+            r"gateway\.toml:4: redis\.tls\.ca: /none\.pem cannot be loaded: .*No such file",
+        ),
+        (
+            '[store]\nurl = "mysql://h/d"\ntls.certificate = "/none.pem"',
+            r"gateway\.toml:4: store\.tls\.certificate: certificate or key cannot be loaded: ",
+        ),
+        (
+            '[redis]\nurl = "rediss://h"\ntls.key = "key.pem"',
+            r"gateway\.toml:4: redis\.tls\.key: goes with `certificate`",
+        ),
+        (
+            '[redis]\nurl = "redis://h"\ntls.verify = false',
+            r"gateway\.toml:2: redis: tls is for a url that begins with rediss://",
+        ),
+        ("[store]\ntls.verify = false", r"gateway\.toml:2: store: tls is for MySQL"),
     ],
 )
 async def test_what_cannot_be_used_changes_nothing_and_says_where(
@@ -200,6 +217,19 @@ async def test_what_cannot_be_used_changes_nothing_and_says_where(
     assert await reloading.answer() == b"first"
     assert len(reloading.generations.kept) == kept
     assert reloading.events == ["start first"]
+
+
+@pytest.mark.parametrize(("changed", "same"), [("store", False), ("redis", True)])
+async def test_the_audit_trail_goes_to_the_store_of_its_generation(
+    reloading: Reloading, tmp_path: Path, changed: str, same: bool
+) -> None:
+    settings = {"store": f"sqlite:///{tmp_path}/a.db", "redis": "redis://127.0.0.1:1"}
+    other = settings | {changed: settings[changed] + "1"}
+    first, second = [
+        await reloading.adopt(text, "\n".join(f'{key}.url = "{url}"' for key, url in urls.items()))
+        for text, urls in (("first", settings), ("second", other))
+    ]
+    assert (first.gateway.audit is second.gateway.audit) is same
 
 
 async def test_a_filter_that_does_not_start_changes_nothing(reloading: Reloading) -> None:

@@ -1,8 +1,9 @@
 """All filters on every request: gatewayd with ``full.toml``, and Envoy with the same.
 
-The same work: a JWT (HS256) verified and remembered, a role asked for, a local token bucket, 200
-routes, retries, ejection of failing instances, a request id, statistics, a line of JSON for each
-request in an access log. What Envoy has no equivalent of is not asked of it.
+The same work: a JWT (HS256) verified and remembered, a role asked for, a local token bucket of each
+caller that tells what is left of it, 200 routes, retries, ejection of failing instances, a request
+id, statistics by route, a line of JSON for each request in an access log. What Envoy has no
+equivalent of is not asked of it.
 """
 
 from __future__ import annotations
@@ -99,6 +100,7 @@ def envoy(place: Place) -> Process:
         routes=[_route(path) for path in PATHS],
         filters=[_jwt_authn(), _rbac(), _local_ratelimit()],
         generate_request_id=True,
+        dynamic_stats=True,
         access_log=[_access_log(place)],
     )
     (cluster,) = config["static_resources"]["clusters"]
@@ -109,6 +111,7 @@ def envoy(place: Place) -> Process:
 def _route(path: str) -> dict[str, Any]:
     return {
         "match": {"path_separated_prefix": path},
+        "stat_prefix": path.rpartition("/")[2],
         "route": {
             "cluster": "origin",
             "timeout": "30s",
@@ -189,16 +192,29 @@ def _rbac() -> dict[str, Any]:
 
 def _local_ratelimit() -> dict[str, Any]:
     always = {"default_value": {"numerator": 100, "denominator": "HUNDRED"}}
+    bucket = {
+        "max_tokens": 100_000_000,
+        "tokens_per_fill": 100_000_000,
+        "fill_interval": "1s",
+    }
+    caller = {
+        "descriptor_key": "caller",
+        "metadata_key": {
+            "key": "envoy.filters.http.jwt_authn",
+            "path": [{"key": "payload"}, {"key": "sub"}],
+        },
+    }
     return {
         "name": "envoy.filters.http.local_ratelimit",
         "typed_config": {
             "@type": f"{EXTENSIONS}.filters.http.local_ratelimit.v3.LocalRateLimit",
             "stat_prefix": "bucket",
-            "token_bucket": {
-                "max_tokens": 100_000_000,
-                "tokens_per_fill": 100_000_000,
-                "fill_interval": "1s",
-            },
+            "token_bucket": bucket,
+            # Without a value, it makes a bucket for each that comes.
+            "descriptors": [{"entries": [{"key": "caller"}], "token_bucket": bucket}],
+            "max_dynamic_descriptors": 10_000,
+            "rate_limits": [{"actions": [{"metadata": caller}]}],
+            "enable_x_ratelimit_headers": "DRAFT_VERSION_03",
             "filter_enabled": always,
             "filter_enforced": always,
         },

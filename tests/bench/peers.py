@@ -194,6 +194,7 @@ def envoy_skeleton(
     routes: Sequence[dict[str, Any]],
     filters: Sequence[dict[str, Any]] = (),
     generate_request_id: bool = False,
+    dynamic_stats: bool = False,
     access_log: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
     """Return the configuration of an Envoy that forwards to the origins, round robin.
@@ -203,11 +204,12 @@ def envoy_skeleton(
         routes: The routes.
         filters: HTTP filters in front of the router.
         generate_request_id: Whether each request gets an id.
+        dynamic_stats: Whether requests are counted by cluster, virtual host and route.
         access_log: Access loggers.
     """
     router = {
         "@type": f"{EXTENSIONS}.filters.http.router.v3.Router",
-        "dynamic_stats": False,
+        "dynamic_stats": dynamic_stats,
         "suppress_envoy_headers": True,
     }
     added = {
