@@ -186,10 +186,12 @@ class Generation:
 
 
 def _check_files(config: GatewayConfig) -> None:
-    if config.store.tls is not None:
-        check_client_files("store.tls", config.store.tls)
-    if config.redis is not None:
-        check_client_files("redis.tls", config.redis.tls)
+    # Not those that go with another environment's URL, which this machine need not have.
+    store, redis = config.store, config.redis
+    if store.tls is not None and store.tls.enabled and not store.embedded:
+        check_client_files("store.tls", store.tls)
+    if redis is not None and redis.url.startswith("rediss:"):
+        check_client_files("redis.tls", redis.tls)
 
 
 def _build_routes(loaded: LoadedConfig) -> list[Route]:

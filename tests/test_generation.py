@@ -199,11 +199,6 @@ async def test_several_may_retire_at_the_same_time(reloading: Reloading) -> None
             '[redis]\nurl = "rediss://h"\ntls.key = "key.pem"',
             r"gateway\.toml:4: redis\.tls\.key: goes with `certificate`",
         ),
-        (
-            '[redis]\nurl = "redis://h"\ntls.verify = false',
-            r"gateway\.toml:2: redis: tls is for a url that begins with rediss://",
-        ),
-        ("[store]\ntls.verify = false", r"gateway\.toml:2: store: tls is for MySQL"),
     ],
 )
 async def test_what_cannot_be_used_changes_nothing_and_says_where(
@@ -217,6 +212,21 @@ async def test_what_cannot_be_used_changes_nothing_and_says_where(
     assert await reloading.answer() == b"first"
     assert len(reloading.generations.kept) == kept
     assert reloading.events == ["start first"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '[redis]\nurl = "redis://h"\ntls.ca = "/none.pem"',
+        '[store]\nurl = "sqlite:///x.db"\ntls.ca = "/none.pem"',
+        '[store]\nurl = "mysql://h/d"\ntls = { enabled = false, ca = "/none.pem" }',
+    ],
+)
+async def test_files_that_go_with_another_environments_url_need_not_be_there(
+    reloading: Reloading, more: str
+) -> None:
+    await reloading.adopt("first", more)
+    assert await reloading.answer() == b"first"
 
 
 @pytest.mark.parametrize(("changed", "same"), [("store", False), ("redis", True)])

@@ -72,6 +72,4 @@ class RedisConfig(Model):
             raise ValueError("nodes has to name the Sentinels")
         if self.nodes and not self.cluster and self.sentinel is None:
             raise ValueError("nodes are for a cluster or for Sentinels")
-        if "tls" in self.model_fields_set and not self.url.startswith("rediss:"):
-            raise ValueError("tls is for a url that begins with rediss://")
         return self

@@ -90,8 +90,6 @@ class StoreConfig(Model):
     def _one_kind(self) -> StoreConfig:
         if self.embedded and (self.standbys or self.replicas):
             raise ValueError("SQLite has neither standbys nor replicas")
-        if self.embedded and self.tls is not None:
-            raise ValueError("tls is for MySQL, not for SQLite")
         others = (*self.standbys, *self.replicas)
         if any(url.startswith("sqlite:") for url in others):
             raise ValueError("standbys and replicas of MySQL are MySQL")
