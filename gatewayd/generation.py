@@ -190,7 +190,7 @@ def _check_files(config: GatewayConfig) -> None:
     store, redis = config.store, config.redis
     if store.tls is not None and store.tls.enabled and not store.embedded:
         check_client_files("store.tls", store.tls)
-    if redis is not None and redis.url.startswith("rediss:"):
+    if redis is not None and redis.encrypted:
         check_client_files("redis.tls", redis.tls)
 
 

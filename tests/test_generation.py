@@ -196,7 +196,7 @@ async def test_several_may_retire_at_the_same_time(reloading: Reloading) -> None
             r"gateway\.toml:4: store\.tls\.certificate: certificate or key cannot be loaded: ",
         ),
         (
-            '[redis]\nurl = "rediss://h"\ntls.key = "key.pem"',
+            '[redis]\nurl = "REDISS://h"\ntls.key = "key.pem"',
             r"gateway\.toml:4: redis\.tls\.key: goes with `certificate`",
         ),
     ],

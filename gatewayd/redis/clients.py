@@ -50,7 +50,7 @@ async def open_client(config: RedisConfig) -> AsyncIterator[Client]:
         "verify_version": False,
         "retry_policy": NoRetryPolicy(),
     }
-    if parts.scheme == "rediss":
+    if config.encrypted:
         tls = config.tls
         common["ssl_context"] = tls_client_context(
             tls.ca, verify=tls.verify, certificate=tls.certificate, key=tls.key

@@ -73,3 +73,8 @@ class RedisConfig(Model):
         if self.nodes and not self.cluster and self.sentinel is None:
             raise ValueError("nodes are for a cluster or for Sentinels")
         return self
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether connections have TLS."""
+        return urlsplit(self.url).scheme == "rediss"
