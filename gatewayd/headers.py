@@ -35,6 +35,21 @@ HOP_BY_HOP = frozenset({
 CONNECTION_LEVEL = HOP_BY_HOP | {b"content-length"}
 
 
+# What a letter or a digit is not, CGI's variables (RFC 3875 section 4.1.18) have as "_".
+_AS_CGI = bytes(
+    ord(char.lower()) if char.isascii() and char.isalnum() else ord("-")
+    for char in map(chr, range(256))
+)
+
+
+def as_cgi_reads(name: bytes) -> bytes:
+    """Return the name, in lower case with ``-``, that CGI and its heirs take a field's name for.
+
+    They cannot tell ``X_User_Id`` from ``X-User-Id``, and some of them not ``X.User.Id`` either.
+    """
+    return name.translate(_AS_CGI)
+
+
 @lru_cache(maxsize=1024)
 def field_name(name: str) -> bytes:
     """Return ``name`` as lower-case bytes, the form that the index is keyed with.

@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Protocol
 
-from gatewayd.headers import CONNECTION_LEVEL, Headers
+from gatewayd.headers import CONNECTION_LEVEL, Headers, as_cgi_reads
 from gatewayd.http1.grammar import TRAILERS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gatewayd.body import StreamBody
 
 # Sizes of a chunk of up to 2^60 bytes; more digits are how 64-bit counters are made to overflow.
@@ -103,15 +105,19 @@ class ChunkedDecoder:
 
     Args:
         body: Is fed with the chunks' content.
-        forbidden: Trailer fields to drop, lower case, with ``-`` for ``_``.
+        forbids: Whether a trailer field is dropped; asked for its name as CGI reads it.
 
     """
 
-    __slots__ = ("_body", "_ending", "_forbidden", "_left", "_line", "_trailers")
+    __slots__ = ("_body", "_ending", "_forbids", "_left", "_line", "_trailers")
 
-    def __init__(self, body: StreamBody, forbidden: frozenset[bytes] = FORBIDDEN_TRAILERS) -> None:
+    def __init__(
+        self,
+        body: StreamBody,
+        forbids: Callable[[bytes], bool] = FORBIDDEN_TRAILERS.__contains__,
+    ) -> None:
         self._body = body
-        self._forbidden = forbidden
+        self._forbids = forbids
         self._left = 0
         self._line = b""
         self._ending = False
@@ -187,7 +193,7 @@ class ChunkedDecoder:
         pairs = []
         for line in self._trailers.splitlines():
             name, _, value = line.partition(b":")
-            if name.lower().replace(b"_", b"-") not in self._forbidden:
+            if not self._forbids(as_cgi_reads(name)):
                 pairs.append((name, value.strip(b" \t")))
         return Headers.of_lines(pairs) if pairs else None
 

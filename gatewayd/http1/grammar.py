@@ -13,11 +13,12 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # field-value with its optional white space: HTAB, SP, VCHAR, obs-text.
 _FIELDS = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*"
 
-REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e\x80-\xff]+) HTTP/(\d)\.(\d)")
+REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/(\d)\.(\d)")
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 REQUEST_HEAD = re.compile(REQUEST_LINE.pattern + rb"\r\n" + _FIELDS + rb"\r\n")
 TRAILERS = re.compile(_FIELDS)
-TRAILING_SPACE = re.compile(rb"[ \t]+\r\n")
+# Looked for where a run of blanks begins only: from each of them on it would take quadratic time.
+TRAILING_SPACE = re.compile(rb"(?<![ \t])[ \t]+\r\n")
 BARE_LF = re.compile(rb"(?<!\r)\n")
 
 CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -29,13 +30,20 @@ _HOST = re.compile(
 _ABSOLUTE_FORM = re.compile(rb"(?i:(https?))://([^/?#@]*)([/?].*)?")
 
 
-@lru_cache(maxsize=1024)
+_LONGEST_HOST = 255 + len(":65535")
+
+
 def parse_host(value: bytes) -> tuple[str, str] | None:
     """Return host (lower case, without port and final dot) and authority, or ``None`` if invalid.
 
     Stricter than RFC 3986's reg-name: a comma, a quote or a percent sign in a host name is an
-    attack or an accident. The cache is bounded; hosts repeat.
+    attack or an accident.
     """
+    return _parse_host(value) if len(value) <= _LONGEST_HOST else None
+
+
+@lru_cache(maxsize=1024)  # hosts repeat
+def _parse_host(value: bytes) -> tuple[str, str] | None:
     match = _HOST.fullmatch(value)
     if match is None or int(match["port"] or 0) > 65535:  # 16 bits
         return None

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
-from gatewayd.headers import field_name
+from gatewayd.headers import CONNECTION_LEVEL, field_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +135,13 @@ def _form_decoded(text: str) -> str:
     return unquote_plus(text) if "%" in text or "+" in text else text
 
 
+def _field(name: str) -> str:
+    lower = field_name(name)
+    if lower in CONNECTION_LEVEL:
+        raise ValueError(f"{name} ends at the gateway's connection: no request has it here")
+    return lower.decode()
+
+
 class Predicate:
     """A header field or query parameter that must be there, with a test of its value.
 
@@ -148,7 +155,7 @@ class Predicate:
         subject: What it asks about; the same for the same field or parameter.
 
     Raises:
-        ValueError: the name is not that of a field, or the test is not valid.
+        ValueError: the name is not that of a field that routes can see, or the test is not valid.
 
     """
 
@@ -158,7 +165,7 @@ class Predicate:
         self.where = where
         self.name = name
         self.test = ValueTest(text)
-        self.subject = (where, field_name(name).decode() if where == "header" else name)
+        self.subject = (where, _field(name) if where == "header" else name)
 
     def accepts(self, headers: Headers | None, query: Query) -> bool:
         """Whether the request has what is asked for."""

@@ -137,9 +137,15 @@ class Rewrite:
         if self._strip:
             path = self._stripped(path)
         path = self._prefix + path or "/"
-        if self._regex is not None:
-            path = _checked(self._regex.sub(self._replacement, path, count=1))
-        return path
+        return path if self._regex is None else self._substituted(self._regex, path)
+
+    def _substituted(self, regex: re.Pattern[str], path: str) -> str:
+        path, found = regex.subn(self._replacement, path, count=1)
+        if not found and regex.search(matching(path)):
+            # The route was found by this spelling, and must not be had without its rewrite.
+            detail = "The path cannot be rewritten: it is spelled in an unusual way."
+            raise Reject(400, "bad_path", detail)
+        return _checked(path)
 
     def _stripped(self, path: str) -> str:
         # Compared as routes are, so that no other spelling of the prefix stays on.

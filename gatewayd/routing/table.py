@@ -153,7 +153,7 @@ class RouteTable:
         match = self._remembered.get(key)
         if match is None:
             match = self._search(method, path, host, headers, query)
-            if len(path) + len(host) <= _MAX_REMEMBERED_LENGTH:
+            if len(method) + len(path) + len(host) <= _MAX_REMEMBERED_LENGTH:
                 if len(self._remembered) >= _MAX_REMEMBERED:
                     self._remembered.clear()
                 self._remembered[key] = match

@@ -15,9 +15,12 @@ connections. What it does differently from what a gateway needs is replaced, and
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import socket
 import struct
+import sys
+import termios
 from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_protocol import RequestHandler
@@ -57,6 +60,8 @@ logger = logging.getLogger("gatewayd.server")
 _LINGER_SECONDS = 2.0
 _LONGEST_LINGER_SECONDS = 30.0
 _NO_LINGER = struct.pack("ii", 1, 0)
+# Requests that a client may have answered in a row before others have their turn.
+_MOST_IN_A_ROW = 32
 _CONNECTION_CLOSE = b"Connection: close\r\n"
 _CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
@@ -70,7 +75,7 @@ class ClientConnection(RequestHandler):
     """
 
     __slots__ = ("_client_eof", "_exchange", "_head_sent", "_keep_open", "_linger_end", "_next",
-                 "_reader", "_server", "expires_at")  # fmt: skip
+                 "_reader", "_server", "_unsent", "expires_at")  # fmt: skip
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -88,6 +93,7 @@ class ClientConnection(RequestHandler):
         self._head_sent = False
         self._client_eof = False
         self._linger_end = NEVER
+        self._unsent = 0  # bytes, when the deadline was set
         self.expires_at = NEVER
 
     # --- connection --------------------------------------------------------------------------
@@ -172,6 +178,7 @@ class ClientConnection(RequestHandler):
 
     async def start(self) -> None:
         """Serve one request after the other until the connection ends."""
+        pipelined = 0
         try:
             while not self._force_close:
                 if self._next is None:
@@ -187,8 +194,13 @@ class ClientConnection(RequestHandler):
                     self._linger()
                     break
                 self._reader.next()
-                if self._client_eof and self._next is None:
-                    self.force_close()
+                if self._next is None:
+                    if self._client_eof:
+                        self.force_close()
+                else:
+                    pipelined += 1  # type: ignore[unreachable]  # next() has made it ready
+                    if pipelined % _MOST_IN_A_ROW == 0:
+                        await asyncio.sleep(0)
         except asyncio.CancelledError:
             self._abort()
             raise
@@ -210,15 +222,17 @@ class ClientConnection(RequestHandler):
         self._head_sent = False
         self._keep_open = self._reader.keep_alive
         try:
+            tunnel = None
             if server.in_flight > generation.entry.max_in_flight:
                 response = respond_to(_OVERLOADED, exchange)
             else:
                 try:  # Pipeline.__call__, inlined: one coroutine less is 0.6 us
                     response = await generation.pipeline.run(exchange)
+                    tunnel = response.tunnel  # where a filter has returned none, it is told here
                 except Exception as raised:
                     response = respond_to(raised, exchange)
             exchange.response = response
-            if response.tunnel is not None:
+            if tunnel is not None:
                 await self._run_tunnel(exchange.request, response)
             else:
                 try:
@@ -249,7 +263,8 @@ class ClientConnection(RequestHandler):
         response = problem_response(reject, request_id)
         body = cast("bytes", response.body)  # a problem document is short and complete
         self._keep_open = False
-        self._write(encode_head(response, LENGTH, len(body), _CONNECTION_CLOSE) + body)
+        head = encode_head(response, LENGTH, len(body), _CONNECTION_CLOSE)
+        self._write(head if self._reader.asks_head else head + body)
 
     def _send(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
         """Send a response; return what to wait for where it does not fit in one write."""
@@ -347,14 +362,29 @@ class ClientConnection(RequestHandler):
         transport.write(data)
 
     async def _drain(self) -> None:
-        self.expires_at = self._now() + self._send_timeout()
+        self._await_client()
         try:
             await self._drain_helper()
         finally:
             self.expires_at = NEVER
 
-    def _send_timeout(self) -> float:
-        return self._reader.generation.entry.limits.send_timeout
+    def _await_client(self) -> None:
+        """Give the client ``send_timeout`` to take something of what is unsent."""
+        self._unsent = self._count_unsent()
+        self.expires_at = self._now() + self._reader.generation.entry.limits.send_timeout
+
+    def _count_unsent(self) -> int:
+        """Return the bytes that the client has not acknowledged: those here, and the kernel's.
+
+        The kernel's count as well: what it holds may take minutes to go, while what is here stands
+        still.
+        """
+        transport = self.transport
+        sock = None if transport is None else transport.get_extra_info("socket")
+        if transport is None or sock is None:  # TLS that has ended
+            return 0
+        queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     # --- the end -----------------------------------------------------------------------------
 
@@ -376,6 +406,8 @@ class ClientConnection(RequestHandler):
         """End it: the client has taken nothing for too long, or has lingered long enough."""
         if self._linger_end != NEVER and self.transport and not self.transport.is_closing():
             self.force_close()  # a slow client may not have taken the end of its response yet
+        elif self._count_unsent() < self._unsent:
+            self._await_client()
         else:
             self._abort()
 
@@ -386,7 +418,7 @@ class ClientConnection(RequestHandler):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
         if self.transport is not None:
-            self.expires_at = self._now() + self._send_timeout()
+            self._await_client()
             self.transport.close()
 
     def close(self) -> None:

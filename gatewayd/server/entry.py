@@ -2,8 +2,8 @@
 
 One object per generation holds what the configuration decides. Everything that a filter or an
 upstream may take for the gateway's own word is removed here: fields that end at this hop, identity
-fields, and ``X-Forwarded-*`` of peers that are not trusted, also in the spellings with underscores
-that CGI-like origins cannot tell apart.
+fields, and ``X-Forwarded-*`` of peers that are not trusted, also in the spellings that CGI-like
+origins cannot tell apart, such as with underscores.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from gatewayd.errors import Reject
 from gatewayd.exchange import Peer, Request
-from gatewayd.headers import CONNECTION_LEVEL, TOKEN, Headers
+from gatewayd.headers import CONNECTION_LEVEL, TOKEN, Headers, as_cgi_reads
 from gatewayd.http1.framing import FORBIDDEN_TRAILERS
 from gatewayd.http1.grammar import (
     CONTENT_LENGTH,
@@ -35,11 +35,10 @@ if TYPE_CHECKING:
     from gatewayd.config.schema import RoutingConfig, ServerConfig
 
 _FORWARDED = frozenset({
-    b"forwarded", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host",
-    b"x-forwarded-port", b"x-forwarded-prefix", b"x-forwarded-server", b"x-forwarded-ssl",
-    b"x-forwarded-scheme", b"x-forwarded-uri", b"x-forwarded-method", b"x-forwarded-user",
-    b"x-forwarded-client-cert", b"x-real-ip", b"x-client-ip", b"x-original-url", b"x-rewrite-url",
+    b"forwarded", b"x-real-ip", b"x-client-ip", b"x-original-url", b"x-rewrite-url",
 })  # fmt: skip
+# Whatever follows: proxies write more of them than anybody could list, identities among them.
+_FORWARDED_PREFIX = b"x-forwarded-"
 # Of this hop; Expect too, because whoever reads the body answers it.
 _THIS_HOP = CONNECTION_LEVEL | {b"expect"}
 # Connection may name any field (RFC 9110 section 7.6.1), but not talk the gateway out of this one.
@@ -49,6 +48,13 @@ HTTP_1_0 = (1, 0)
 HTTP_1_1 = (1, 1)
 _VERSIONS = {(b"1", b"0"): HTTP_1_0, (b"1", b"1"): HTTP_1_1}
 _REFUSED_METHODS = frozenset({b"CONNECT", b"TRACE"})
+# Those of RFC 9110 and of its extensions that aiohttp's parser knows. It sees no line whose field
+# lines are those of the request before, so this must not be left to it.
+_METHODS = frozenset(
+    b"ACL BIND CHECKOUT COPY DELETE GET HEAD LINK LOCK M-SEARCH MERGE MKACTIVITY MKCALENDAR MKCOL "
+    b"MOVE NOTIFY OPTIONS PATCH POST PROPFIND PROPPATCH PURGE PUT QUERY REBIND REPORT SEARCH "
+    b"SOURCE SUBSCRIBE UNBIND UNLINK UNLOCK UNSUBSCRIBE".split()
+)
 # As many as there may be routes; with lines of at most 256 bytes (reader.py) 10 MB at worst.
 _REMEMBERED_LINES = 16384
 ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
@@ -116,7 +122,6 @@ class Entry:
         limits: The server's settings.
         max_in_flight, keepalive_timeout: Two of them.
         normalise: Returns the normalised form of a path.
-        forbidden_trailers: Trailer fields of requests that are dropped.
         remembered_line: Does what :meth:`request_line` does, once for a line that comes again. The
             number of lines is bounded; their length is the caller's to bound.
 
@@ -132,7 +137,7 @@ class Entry:
         identity = named | IDENTITY_FIELDS  # those that we set, whatever an operator leaves out
         self._stripped_untrusted = _THIS_HOP | identity | _FORWARDED
         self._stripped_trusted = _THIS_HOP | identity
-        self.forbidden_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED
+        self._stripped_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED
         self._trusted = tuple(server.trusted_proxies)
         tls = server.tls
         self._certificate_required = tls is not None and tls.client_certificates == "required"
@@ -174,21 +179,33 @@ class Entry:
         index = headers.index
         fields = Fields(headers, peer, version)
         stripped = self._stripped_trusted if peer.trusted else self._stripped_untrusted
-        if not stripped.isdisjoint(index) or b"_" in b"".join(index):
+        names = b"".join(index)
+        if (
+            not stripped.isdisjoint(index)
+            or _FORWARDED_PREFIX in names
+            or as_cgi_reads(names) != names
+        ):
             named = self._check_connection(fields, index, version)
             removed = (stripped | frozenset(named)) - _NOT_REMOVABLE
             fields.headers = Headers.of_lines(
                 line
                 for line in headers.raw
-                if line[0].lower() not in removed and not self._imitates(line[0])
+                if line[0].lower() not in removed and not self._is_ours(line[0], peer)
             )
         if peer.trusted:
             fields.peer = client_of(peer, index, self._trusted)
         return fields
 
-    def _imitates(self, name: bytes) -> bool:
-        """Whether CGI and its heirs, who cannot tell ``_`` from ``-``, read one of our fields."""
-        return b"_" in name and name.lower().replace(b"_", b"-") in self._stripped_untrusted
+    def _is_ours(self, name: bytes, peer: Peer) -> bool:
+        """Whether an origin may take a field for one of the gateway's, or of a trusted proxy's."""
+        read = as_cgi_reads(name)
+        if read == name.lower():
+            return read.startswith(_FORWARDED_PREFIX) and not peer.trusted
+        return read.startswith(_FORWARDED_PREFIX) or read in self._stripped_untrusted
+
+    def forbids_trailer(self, name: bytes) -> bool:
+        """Whether a trailer field of a request is dropped; for its name as CGI reads it."""
+        return name in self._stripped_trailers or name.startswith(_FORWARDED_PREFIX)
 
     def _check_connection(
         self, fields: Fields, index: Mapping[bytes, bytes], version: tuple[int, int]
@@ -229,6 +246,8 @@ class Entry:
             raise Reject(505, "version_not_supported", "This gateway speaks HTTP/1.0 and HTTP/1.1.")
         if method in _REFUSED_METHODS:
             raise Reject(405, "method_not_allowed", "", [("Allow", ALLOWED_METHODS)])
+        if method not in _METHODS:
+            raise malformed("The method is unknown.")
         name = method.decode("ascii")
         if target[:1] != b"/":
             return RequestLine(name, target.decode("latin-1"), None, None, version)

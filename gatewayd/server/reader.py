@@ -46,9 +46,13 @@ CLOSED = "closed"
 
 # Pipelined bytes that may wait behind the current request; reading is paused above it.
 _MAX_WAITING = 65536
-# Bytes of a request line that is worth remembering.
+# Bytes of a request line, and of field lines, that are worth remembering: a connection that is idle
+# keeps the latter, and what they mean.
 _MAX_REMEMBERED = 256
+_MAX_REMEMBERED_BLOCK = 4096
 _CRLF = b"\r\n"
+# What may wait though no head has begun.
+_NO_HEAD = (b"", b"\r")
 
 
 class Connection(Protocol):
@@ -89,13 +93,14 @@ class RequestReader:
         state: What the next bytes are.
         generation: The generation that the last request was read for.
         keep_alive: Whether the client wants the connection to outlive that request.
+        asks_head: Whether what was refused asked for a head only (RFC 9110 section 9.3.2).
         expires_at: When :meth:`expire` is due (see :mod:`gatewayd.timers`).
 
     """
 
     __slots__ = ("_block", "_body", "_clock", "_connection", "_decoder", "_entry", "_fields",
                  "_generations", "_inbox", "_longest", "_loop", "_parser", "_paused", "_peer",
-                 "_send_interim", "_version", "expires_at", "generation", "keep_alive",
+                 "_send_interim", "_version", "asks_head", "expires_at", "generation", "keep_alive",
                  "state")  # fmt: skip
 
     def __init__(
@@ -112,7 +117,7 @@ class RequestReader:
         self._loop = loop
         self.state = HEAD
         self.generation: Generation = generations.current
-        self.keep_alive = False
+        self.keep_alive = self.asks_head = False
         self._inbox = b""
         self._parser: Any = None  # made when the first head is complete
         self._body: StreamBody | None = None
@@ -124,7 +129,7 @@ class RequestReader:
         self._longest = 0  # bytes of a head with this block
         self._entry: Entry | None = None
         self._version = HTTP_1_1
-        self._fields: Fields
+        self._fields: Any = None  # Fields, where there is a block
         self.expires_at = clock() + self.generation.entry.limits.header_timeout
 
     # --- what arrives ------------------------------------------------------------------------
@@ -179,7 +184,7 @@ class RequestReader:
         if self.state == BODY:
             text = "The request body did not arrive in time."
             self._break_body(Reject(408, "request_timeout", text))
-        elif self.state == HEAD and self._inbox:
+        elif self.state == HEAD and self._inbox not in _NO_HEAD:
             text = "The request head did not arrive in time."
             self._refuse(Reject(408, "request_timeout", text))
         else:
@@ -200,6 +205,7 @@ class RequestReader:
                     return
             self._look_for_head(data, entry)
         except Reject as reject:
+            self.asks_head = data.removeprefix(_CRLF).startswith(b"HEAD ")
             self._refuse(reject)
 
     def _look_for_head(self, data: bytes, entry: Entry) -> None:
@@ -217,8 +223,13 @@ class RequestReader:
             self._start_exchange(*self._check_head(text, block, entry), rest)
 
     def _keep(self, data: bytes) -> None:
-        """Keep the beginning of a head, whose time starts with its first byte."""
-        if not self._inbox:
+        """Keep the beginning of a head, whose time starts with its first byte.
+
+        An empty line is none (see :meth:`_look_for_head`): an idle connection stays idle with it.
+        """
+        if data == _CRLF:
+            data = b""
+        if self._inbox in _NO_HEAD and data not in _NO_HEAD:
             limits = self._generations.current.entry.limits
             self.expires_at = self._clock() + limits.header_timeout
         self._inbox = data
@@ -229,7 +240,8 @@ class RequestReader:
         limits = entry.limits
         line_end = data.find(b"\n") + 1
         if line_end:
-            entry.request_line(data[:line_end].removesuffix(_CRLF))
+            if line_end > len(self._inbox.removeprefix(_CRLF)):  # it has just come: only once
+                entry.request_line(data[:line_end].removesuffix(_CRLF))
             if len(data) > limits.max_header_bytes or data.count(b"\n") > limits.max_headers + 1:
                 raise Reject(431, "headers_too_large", "The request head is too large.")
             if BARE_LF.search(data):
@@ -272,11 +284,13 @@ class RequestReader:
             self._peer = self._connection.describe_peer(entry)
         fields = entry.check(lines, line.version, self._peer)
         longest = _MAX_REMEMBERED + len(_CRLF) + len(block)
-        if repeatable and not fields.length and longest <= limits.max_header_bytes:
+        most = min(_MAX_REMEMBERED_BLOCK, limits.max_header_bytes)
+        if repeatable and not fields.length and longest <= most:
             self._block, self._longest = block, longest
+            self._version, self._fields = line.version, fields
         else:
-            self._block, self._longest = None, 0
-        self._entry, self._version, self._fields = entry, line.version, fields
+            self._block, self._longest, self._fields = None, 0, None
+        self._entry = entry
         return line, fields
 
     def _start_exchange(self, line: RequestLine, fields: Fields, rest: bytes) -> None:
@@ -347,7 +361,7 @@ class RequestReader:
             on_read=self._connection.send_continue if fields.expects_continue else None,
         )
         if fields.length == CHUNKED:
-            self._decoder = ChunkedDecoder(body, self.generation.entry.forbidden_trailers)
+            self._decoder = ChunkedDecoder(body, self.generation.entry.forbids_trailer)
         else:
             self._decoder = LengthDecoder(body, fields.length)
         self._body = body

@@ -84,6 +84,9 @@ def test_a_route_without_rewrite_leaves_the_path() -> None:
         ("/", {"regex": "x", "replacement": ""}, "/.x./admin"),
         ("/", {"regex": "^/", "replacement": ""}, "/a"),
         ("/", {"regex": "x", "replacement": r"\\077"}, "/x"),
+        # Spellings that routes take for the same: the rewrite must not be walked around.
+        ("/public", {"regex": "^/public/(.*)", "replacement": r"/tenants/a/\1"}, "/public;/x"),
+        ("/v1", {"regex": "^/v1/a:b", "replacement": "/c"}, "/v1/a%3Ab"),
         ("/{a}", {"path": "/.{a}/b"}, "/."),
         ("/{a}", {"path": "/x/{a}"}, "/%FF"),
         ("/f/{rest...}", {"path": "/x/{rest}"}, "/f/..%2Fadmin"),

@@ -347,3 +347,12 @@ def test_ten_thousand_routes_are_found() -> None:
         table.find("GET", f"/v1/things{i}/x").route is routes[i] for i in range(0, 10_000, 97)
     )
     assert table.warnings() == []
+
+
+@pytest.mark.parametrize("place", ["method", "path", "host"])
+def test_lookups_of_long_texts_are_not_remembered(place: str) -> None:
+    """Clients choose all three, and thousands of them would be kept."""
+    table = RouteTable([make_route("/")])
+    for length in (10, 200):
+        table.find(**{"method": "GET", "path": "/", "host": "a", place: "/" + "x" * length})
+    assert len(table._remembered) == 1

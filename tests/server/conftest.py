@@ -47,12 +47,38 @@ class Served:
         (connection,) = registry.connections
         return connection  # type: ignore[return-value]  # the registry knows their base only
 
+    async def wait(self, seconds: float) -> None:
+        """Let time pass, and let the sweeper see it."""
+        self.clock.advance(seconds)
+        probe = _Probe(self.clock())
+        self.gateway.sweeper.watch(probe)
+        await until(lambda: probe.expired)
+        self.gateway.sweeper.forget(probe)
+
+    async def wait_until_closed(self, seconds: float) -> None:
+        """Let this time pass again and again: kernels take something first, and then more."""
+        while self.gateway.server.open_connections:
+            await self.wait(seconds)
+        await self.until_closed()
+
     async def until_closed(self) -> None:
         """Wait until no connection is left, nor anything that belonged to one."""
         await until(lambda: self.gateway.server.open_connections == 0)
         await until(lambda: len(self.gateway.sweeper) == 0)
         await until(lambda: self.gateway.server.in_flight == 0)
         assert self.gateway.generations.current.in_flight == 0
+
+
+class _Probe:
+    """Tells that a whole sweep has taken place."""
+
+    def __init__(self, expires_at: float) -> None:
+        self.expires_at = expires_at
+        self.expired = False
+
+    def expire(self, now: float) -> None:
+        self.expires_at = float("inf")
+        self.expired = True
 
 
 @pytest.fixture

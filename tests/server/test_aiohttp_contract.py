@@ -16,6 +16,7 @@ from aiohttp.http import HttpProcessingError, HttpRequestParser
 from aiohttp.web_protocol import RequestHandler
 
 from gatewayd.server.connection import ClientConnection
+from gatewayd.server.entry import _METHODS
 
 
 async def never(request: web.BaseRequest) -> web.StreamResponse:
@@ -33,6 +34,12 @@ def parser() -> HttpRequestParser:
         None, loop, 65536, max_line_size=1 << 20, max_field_size=1 << 20, max_headers=1 << 14,
         auto_decompress=False,
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("method", sorted(_METHODS))
+async def test_the_methods_that_are_taken_are_known(method: bytes) -> None:
+    messages, _, _ = parser().feed_data(method + b" / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert messages[0][0].method == method.decode()
 
 
 @pytest.mark.parametrize(

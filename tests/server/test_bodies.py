@@ -444,9 +444,27 @@ async def test_a_client_that_takes_nothing_holds_the_body_and_is_dropped_in_time
     for _ in range(100):
         await asyncio.sleep(0)
     assert body.read_bytes == before
-    served.clock.advance(60)
-    await served.until_closed()
+    await served.wait_until_closed(60)
     assert body.closed == 1
+
+
+async def test_a_client_that_takes_a_little_each_time_is_not_dropped(serve: Serve) -> None:
+    """So little that the gateway goes on waiting: it writes when most of what it has is gone."""
+
+    async def answer(exchange: Exchange) -> Response:
+        return Response(200, body=bytes(20_000_000))
+
+    served = await serve(answer, "send_timeout = 60")
+    wire = await served.connect(receive_buffer=4096)
+    wire.send(GET)
+    connection = await served.connection()
+    for _ in range(5):
+        await until(lambda: connection.writing_paused)
+        await wire.read(500_000)
+        await served.wait(60)
+    assert served.gateway.server.open_connections == 1
+    wire.reset()
+    await served.until_closed()
 
 
 async def test_a_slow_client_that_takes_something_is_not_dropped(serve: Serve) -> None:

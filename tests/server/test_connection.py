@@ -67,6 +67,23 @@ async def test_pipelined_requests_are_answered_in_order(serve: Serve, split: boo
         assert json.loads(answer.body)[2] == f"/{number}"
 
 
+async def test_pipelined_requests_let_others_have_their_turn(serve: Serve) -> None:
+    """None of these waits for anything, so that they could take the loop for themselves."""
+    ended = []
+
+    async def answer(exchange: Exchange) -> Response:
+        if exchange.request.path == "/0":
+            asyncio.get_running_loop().call_soon(lambda: ended.append("another"))
+        ended.append(exchange.request.path)
+        return Response(200)
+
+    wire = await (await serve(answer)).connect()
+    wire.send(b"".join(get(f"/{number}") for number in range(100)))
+    for _ in range(100):
+        assert (await wire.read_answer()).status == 200
+    assert ended.index("another") <= 33
+
+
 async def test_what_waits_behind_a_request_is_bounded(serve: Serve) -> None:
     gate = asyncio.Event()
 
@@ -196,6 +213,9 @@ async def test_what_is_known_of_the_request_before_changes_no_answer(
         b"GET /a HTTP/1.1\r\n\r\n",
         b"GET /a HTTP/1.1\r\n\nHost: a\r\n\r\n",
         b"GET /a HTTP/1.1\nHost: a\r\n\r\n",
+        b"get /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"SUBMIT /a HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /a?\xe9 HTTP/1.1\r\nHost: a\r\n\r\n",
         b"GET /a HTTP/1.1 \r\nHost: a\r\n\r\n",
         b"GET /a HTTP/1.1\r\nHost: a\r\n \r\n\r\n",
         b"GET /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n",
@@ -334,6 +354,34 @@ async def test_a_filter_that_raises_does_not_end_the_connection(
         assert (answer.status, json.loads(answer.body)["code"]) == (status, code)
         assert "secret" not in answer.body.decode()
         assert answer.header("Connection") is None
+
+
+async def test_a_filter_that_returns_no_response_is_our_fault(serve: Serve) -> None:
+    async def forget(exchange: Exchange) -> Response:
+        return None  # type: ignore[return-value]  # the mistake
+
+    wire = await (await serve(forget)).connect()
+    for _ in range(2):
+        assert (await wire.ask(get())).status == 500
+
+
+async def test_a_head_that_is_refused_is_answered_without_a_body(serve: Serve) -> None:
+    wire = await (await serve(echo)).connect()
+    wire.send(get("/%00", method="HEAD"))
+    assert (await wire.read_answer("HEAD")).status == 400
+    assert await wire.read_to_end() == b""
+
+
+async def test_long_fields_are_not_remembered(serve: Serve) -> None:
+    """An idle connection would keep them, and there may be ten thousand."""
+    served = await serve(echo)
+    wire = await served.connect()
+    connection = await served.connection()
+    kept = []
+    for length in (3000, 8000):
+        assert (await wire.ask(get("/", b"A: " + b"b" * length))).status == 200
+        kept.append(connection._reader._fields is not None)
+    assert kept == [True, False]
 
 
 async def test_interim_responses_go_out_before_the_final_one(serve: Serve) -> None:

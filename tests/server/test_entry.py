@@ -41,6 +41,9 @@ def check(
         (b"GET  / HTTP/1.1", 400, "malformed_request"),
         (b"GET / HTTP/1.1\n", 400, "malformed_request"),
         (b"GET /a b HTTP/1.1", 400, "malformed_request"),
+        (b"GET /?\xff HTTP/1.1", 400, "malformed_request"),
+        (b"get / HTTP/1.1", 400, "malformed_request"),
+        (b"SUBMIT / HTTP/1.1", 400, "malformed_request"),
         (b"GET / HTTP/2.0", 505, "version_not_supported"),
         (b"GET / HTTP/1.2", 505, "version_not_supported"),
         (b"CONNECT a:443 HTTP/1.1", 405, "method_not_allowed"),
@@ -155,6 +158,7 @@ def test_tells_whether_the_connection_goes_on(
         b"Connection", b"Keep-Alive", b"TE", b"Trailer", b"Proxy-Connection", b"Content-Length",
         b"Proxy-Authorization", b"X-User-Id", b"x-user-roles", b"X_User_Id", b"X-USER_ID",
         b"X-Forwarded-For", b"Forwarded", b"X_Forwarded_Proto", b"X-Real-IP", b"X-Original-URL",
+        b"X-Forwarded-Email", b"X_Forwarded_Groups", b"X-Forwarded-", b"X.User.Id", b"X~User-Id",
     ],
 )  # fmt: skip
 def test_what_untrusted_clients_may_not_say_is_removed(name: bytes) -> None:
@@ -177,12 +181,26 @@ def test_what_connection_names_is_removed_in_all_its_spellings_but_no_other() ->
     ("name", "kept"),
     [
         (b"X-Forwarded-For", True), (b"Forwarded", True), (b"X-User-Id", False),
-        (b"X_Forwarded_For", False), (b"Connection", False),
+        (b"X-Forwarded-Email", True), (b"X_Forwarded_For", False), (b"X_Forwarded_Email", False),
+        (b"Connection", False), (b"X.Own", True),
     ],
 )  # fmt: skip
 def test_what_trusted_proxies_may_say(name: bytes, *, kept: bool) -> None:
     fields = check((name, b"192.0.2.9"), peer="10.0.0.1", trusted_proxies=["10.0.0.0/8"])
     assert (name.decode() in fields.headers) is kept
+
+
+@pytest.mark.parametrize(
+    ("name", "forbidden"),
+    [
+        (b"x-user-id", True), (b"x-forwarded-for", True), (b"x-forwarded-email", True),
+        (b"content-type", True), (b"x-checksum", False),
+    ],
+)  # fmt: skip
+def test_trailers_that_are_the_gateway_s_to_say_are_dropped(
+    name: bytes, *, forbidden: bool
+) -> None:
+    assert entry().forbids_trailer(name) is forbidden
 
 
 def test_identity_fields_are_configurable() -> None:

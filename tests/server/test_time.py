@@ -35,37 +35,17 @@ class Client:
 
     def __init__(self, served: Served, wire: Wire, connection: ClientConnection) -> None:
         self.clock = served.clock
+        self.wait = served.wait
         self.wire = wire
         self._connection = connection
 
     def send(self, data: bytes) -> None:
         self._connection.data_received(data)
 
-    async def wait(self, seconds: float) -> None:
-        """Let time pass, and let the sweeper see it."""
-        self.clock.advance(seconds)
-        probe = _Probe(self.clock())
-        sweeper = self._connection._server.sweeper
-        sweeper.watch(probe)
-        await until(lambda: probe.expired)
-        sweeper.forget(probe)
-
     @property
     def open(self) -> bool:
         transport = self._connection.transport
         return transport is not None and not transport.is_closing()
-
-
-class _Probe:
-    """Tells that a whole sweep has taken place."""
-
-    def __init__(self, expires_at: float) -> None:
-        self.expires_at = expires_at
-        self.expired = False
-
-    def expire(self, now: float) -> None:
-        self.expires_at = float("inf")
-        self.expired = True
 
 
 @pytest.fixture
@@ -93,13 +73,30 @@ async def test_a_head_has_its_time_from_its_first_byte(client: Client, before: s
     assert (answer.status, answer.header("Connection")) == (408, "close")
 
 
-@pytest.mark.parametrize("byte", [b"\r", b"\r\n", b"G", b"GET / HTTP/1.1\r\n"])
-async def test_dribbling_wins_no_time(client: Client, byte: bytes) -> None:
-    client.send(byte)
+@pytest.mark.parametrize("text", [b"G", b"GET / HTTP/1.1\r\n"])
+async def test_dribbling_wins_no_time(client: Client, text: bytes) -> None:
+    client.send(text)
     await client.wait(6)
-    client.send({b"\r": b"\n", b"\r\n": b"\r"}.get(byte, b"E"))
+    client.send(b"E")
     await client.wait(6)
     assert (await client.wire.read_answer()).status == 408
+
+
+@pytest.mark.parametrize(("text", "more"), [(b"\r", b"\n"), (b"\r\n", b"\r"), (b"\r\n", b"\r\n")])
+async def test_empty_lines_win_no_time(client: Client, text: bytes, more: bytes) -> None:
+    client.send(text)
+    await client.wait(6)
+    client.send(more)
+    await client.wait(6)
+    assert await client.wire.read_to_end() == b""
+
+
+async def test_an_empty_line_behind_a_request_leaves_the_connection_idle(client: Client) -> None:
+    client.send(GET + b"\r\n")
+    assert (await client.wire.read_answer()).status == 200
+    await client.wait(74)
+    client.send(GET)
+    assert (await client.wire.read_answer()).status == 200
 
 
 async def test_a_connection_that_says_nothing_has_the_time_of_a_head(client: Client) -> None:
@@ -183,5 +180,4 @@ async def test_the_end_of_a_response_has_the_time_of_sending(serve: Serve) -> No
     wire.send(GET)
     connection = await served.connection()
     await until(lambda: connection.writing_paused)
-    served.clock.advance(60)
-    await served.until_closed()
+    await served.wait_until_closed(60)
