@@ -61,6 +61,35 @@ class MetricsConfig(FilterConfig):
         return bounds
 
 
+class _Upstream:
+    """Attempts at the instances of one service.
+
+    Attributes:
+        seconds: Durations of last attempts that are not counted yet.
+
+    """
+
+    __slots__ = ("_attempts", "_lasted", "_retries", "seconds")
+
+    def __init__(self, lasted: Histogram, attempts: Cell, retries: Cell) -> None:
+        self.seconds: list[float] = []
+        self._lasted = lasted
+        self._attempts = attempts
+        self._retries = retries
+
+    def add_retries(self, number: int) -> None:
+        """Count attempts before the last one."""
+        self._attempts.value += number
+        self._retries.value += number
+
+    def count(self) -> int:
+        """Count what was gathered; no exchanges, which are counted elsewhere."""
+        self._attempts.value += len(self.seconds)
+        self._lasted.observe_all(self.seconds)
+        self.seconds.clear()
+        return 0
+
+
 class _Kind:
     """Exchanges of one route, service, method and status.
 
@@ -68,33 +97,20 @@ class _Kind:
 
     Attributes:
         seconds: Durations that are not counted yet, one of each exchange.
-        upstream_seconds: Those of attempts, one of each exchange that made one.
-        attempts: Attempts that are not counted yet.
         sent: Bytes that are not counted yet.
+        upstream: What its service's attempts are counted in.
 
     """
 
-    __slots__ = ("_attempted", "_attempts", "_lasted", "_requests", "_retries", "_sent", "attempts",
-                 "seconds", "sent", "upstream_seconds")  # fmt: skip
+    __slots__ = ("_lasted", "_requests", "_sent", "seconds", "sent", "upstream")
 
-    def __init__(
-        self,
-        requests: Cell,
-        lasted: Histogram,
-        sent: Cell,
-        attempted: Histogram,
-        attempts: Cell,
-        retries: Cell,
-    ) -> None:
+    def __init__(self, requests: Cell, lasted: Histogram, sent: Cell, upstream: _Upstream) -> None:
         self.seconds: list[float] = []
-        self.upstream_seconds: list[float] = []
-        self.attempts = self.sent = 0
+        self.sent = 0
+        self.upstream = upstream
         self._requests = requests
         self._lasted = lasted
         self._sent = sent
-        self._attempted = attempted
-        self._attempts = attempts
-        self._retries = retries
 
     def count(self) -> int:
         """Count what was gathered, and return of how many exchanges."""
@@ -102,13 +118,8 @@ class _Kind:
         self._requests.value += exchanges
         self._lasted.observe_all(self.seconds)
         self._sent.value += self.sent
-        if self.attempts:
-            self._attempted.observe_all(self.upstream_seconds)
-            self._attempts.value += self.attempts
-            self._retries.value += self.attempts - len(self.upstream_seconds)
         self.seconds.clear()
-        self.upstream_seconds.clear()
-        self.attempts = self.sent = 0
+        self.sent = 0
         return exchanges
 
 
@@ -137,7 +148,7 @@ class MetricsFilter(Filter[MetricsConfig]):
         self._sent = metrics.counter(
             "gatewayd_response_bytes", "Bytes of response bodies.", ("route",)
         )
-        self._upstream = metrics.histogram(
+        self._upstream_seconds = metrics.histogram(
             "gatewayd_upstream_seconds",
             "Time of the last attempt at an instance until its response head.",
             ("service",),
@@ -157,7 +168,8 @@ class MetricsFilter(Filter[MetricsConfig]):
         )
         self._filters = _FilterTimes(gateway)
         self._known: dict[tuple[Route | None, Service | None, str, int], _Kind] = {}
-        self._gathering: deque[_Kind] = deque()
+        self._upstreams: dict[str, _Upstream] = {}
+        self._gathering: deque[_Kind | _Upstream] = deque()
         self._gathered = 0
         self._distance = 0  # exchanges from one that is measured to the next; 0 for none
         self._left = 0
@@ -190,9 +202,14 @@ class MetricsFilter(Filter[MetricsConfig]):
                 self._gathering.append(kind)
             kind.seconds.append(exchange.ended_at - exchange.received_at)
             kind.sent += exchange.sent
-            if exchange.attempts:
-                kind.upstream_seconds.append(exchange.upstream_seconds)
-                kind.attempts += exchange.attempts
+            attempts = exchange.attempts
+            if attempts:
+                upstream = kind.upstream
+                if not upstream.seconds:
+                    self._gathering.append(upstream)
+                upstream.seconds.append(exchange.upstream_seconds)
+                if attempts > 1:
+                    upstream.add_retries(attempts - 1)
             if exchange.refusal is not None:
                 name = "" if route is None else route.name
                 self._refusals.labels(exchange.refusal.code, name).value += 1
@@ -228,14 +245,19 @@ class MetricsFilter(Filter[MetricsConfig]):
             self._known.clear()
         route_name = "" if route is None else route.name
         service_name = "" if service is None else service.name
+        upstream = self._upstreams.get(service_name)
+        if upstream is None:
+            upstream = self._upstreams[service_name] = _Upstream(
+                self._upstream_seconds.labels(service_name),
+                self._attempts.labels(service_name),
+                self._retries.labels(service_name),
+            )
         shown = method if method in _METHODS else "_OTHER"
         kind = self._known[route, service, method, status] = _Kind(
             self._requests.labels(route_name, service_name, shown, str(status)),
             self._seconds.labels(route_name),
             self._sent.labels(route_name),
-            self._upstream.labels(service_name),
-            self._attempts.labels(service_name),
-            self._retries.labels(service_name),
+            upstream,
         )
         return kind
 

@@ -383,7 +383,10 @@ class ClientConnection(RequestHandler):
         sock = None if transport is None else transport.get_extra_info("socket")
         if transport is None or sock is None:  # TLS that has ended
             return 0
-        queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        try:
+            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+        except OSError:  # closed, though the loop has not told yet
+            return 0
         return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     # --- the end -----------------------------------------------------------------------------
