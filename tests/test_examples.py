@@ -62,3 +62,26 @@ async def test_a_request_is_answered_by_its_route(
         assert response.status == 401
     else:
         assert (response.status, response.body) == (200, route.name.encode())
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "location"),
+    [
+        ("example.org", "/", "https://example.org/"),
+        ("example.org", "/cart/7?a=b&c", "https://example.org/cart/7?a=b&c"),
+        ("www.example.org", "/cart", "https://example.org/cart"),
+        ("example.net", "/cart?a", "https://example.net/cart?a"),
+    ],
+)
+async def test_http_is_sent_to_https(host: str, target: str, location: str) -> None:
+    text = (CONF / "examples" / "redirect-to-https.toml").read_text()
+    async with in_memory(text) as gateway:
+        response = await gateway.send("GET", target, host=host)
+    assert (response.status, response.headers.get("Location")) == (301, location)
+
+
+async def test_nobody_is_sent_to_a_host_that_is_not_configured() -> None:
+    text = (CONF / "examples" / "redirect-to-https.toml").read_text()
+    async with in_memory(text) as gateway:
+        response = await gateway.send("GET", "/", host="evil.example")
+    assert response.status == 404
