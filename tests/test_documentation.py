@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -69,3 +71,25 @@ async def test_a_configuration_can_be_used(
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
 def test_what_a_page_refers_to_is_there(page: Path) -> None:
     assert [to for to in LINK.findall(page.read_text()) if not (page.parent / to).exists()] == []
+
+
+REFERENCE = (REPOSITORY / "docs" / "configuration.md").read_text()
+WORDS = [
+    word
+    for row in re.findall(
+        r"^\|(.*)\|$", (REPOSITORY / "docs/coming-from.md").read_text(), re.MULTILINE
+    )[2:]
+    for word in re.findall(r"`([^`]+)`", row.rpartition("|")[2])
+]
+
+
+@pytest.mark.parametrize("word", sorted(set(WORDS)))
+def test_what_others_call_otherwise_is_called_so_here(word: str) -> None:
+    if word.startswith("gatewayd "):
+        command = [sys.executable, "-m", *word.split(), "--help"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        return
+    *_, key = word.split(".")
+    forms = (f"`{word}`", f"| `{key}` |", f"`[filters.{key}]`")
+    assert word == "filters.NAME" or any(form in REFERENCE for form in forms)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatewayd._version import __version__
 from tests.support.process import free_port
 from tests.support.servers import REPOSITORY, GatewayProcess
 
@@ -36,6 +37,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("readme")
     with GatewayProcess(local, folder):
         yield folder
+
+
+def test_the_state_of_the_project_is_that_of_this_version() -> None:
+    assert f"This is version {__version__}, a beta" in README
 
 
 def test_all_commands_are_found() -> None:

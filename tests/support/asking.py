@@ -23,6 +23,7 @@ INSIDE = "10.1.0.7"
 """A client in the networks that the examples let in, and none of their load balancers."""
 _FROM_ENVIRONMENT = re.compile(r"\$\{[A-Z_]+\}")
 _PEM = re.compile(r"/etc/gatewayd/[\w.-]+\.pem")
+_LOGS = "/var/log/gatewayd/"
 _KEY_SET = re.compile(r"^jwks_url = .*$", re.MULTILINE)
 _INCLUDED = re.compile(r'"(\w+\.yaml)"')
 _DNS = re.compile(r'^discovery = "dns"\nname = .*\n(?:(?:max_ttl|port) = .*\n)?', re.MULTILINE)
@@ -37,7 +38,7 @@ def on_this_machine(text: str, files: Path, folder: Path | None = None) -> str:
         folder: Where it stands, if it includes others.
 
     """
-    text = _FROM_ENVIRONMENT.sub(SECRET, text)
+    text = _FROM_ENVIRONMENT.sub(SECRET, text).replace(_LOGS, f"{files}/")
     if _PEM.search(text):
         text = _PEM.sub(str(Authority(files).file), text)
     if folder is not None:
