@@ -9,12 +9,14 @@ import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
 from gatewayd.cli.inspection import compiled
 from gatewayd.config.load import load
+from gatewayd.config.schema import PipelineConfig
 from tests.support.asking import on_this_machine
 from tests.support.plugins import plugins_with
 from tests.support.servers import REPOSITORY
@@ -66,6 +68,18 @@ async def test_a_configuration_can_be_used(
     path.write_text(on_this_machine(block.text, tmp_path))
     async with compiled(load(path, environ={}, plugins=plugins_with(maintenance))) as generation:
         assert generation.loaded.config.pipeline.filters
+
+
+def test_the_pipeline_with_another_filter_is_the_default_one() -> None:
+    page = REPOSITORY / "docs" / "rate-limits.md"
+    (names,) = (
+        tomllib.loads(block.text)["pipeline"]["filters"]
+        for block in blocks_of(page)
+        if "[pipeline]" in block.text
+    )
+    default = PipelineConfig().filters
+    assert [name for name in names if name != "concurrency_limit"] == default
+    assert names.index("concurrency_limit") < names.index("retry")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(REPOSITORY)))
