@@ -56,7 +56,7 @@ bench: $(VENV)/.bench bench-programs ## Measure beside nginx, HAProxy and Envoy;
 	$(PY) -m tests.bench $(ARGS)
 
 .PHONY: bench-smoke
-bench-smoke: $(VENV)/.bench bench-programs ## Run the benchmark for a minute, to see that it works
+bench-smoke: $(VENV)/.bench bench-programs ## Run one short round of the benchmark, to see that it works
 	$(PY) -m tests.bench --smoke $(ARGS)
 
 .PHONY: bench-guard
@@ -92,7 +92,7 @@ conformance: $(VENV)/.bench bench-programs ## Write docs/conformance.md: hostile
 	$(PY) -m tests.conformance --write
 
 .PHONY: docs
-docs: $(VENV)/.runtime ## Write what is generated: docs/configuration.md, deploy/sql, deploy/grafana
+docs: $(VENV)/.runtime ## Write what is generated: docs/configuration.md, docs/metrics.md, deploy/sql, deploy/grafana
 	$(PY) -m gatewayd.config.reference docs/configuration.md
 	$(PY) -m gatewayd.store.setup > deploy/sql/init_database.sql
 	$(PY) scripts/dashboard.py deploy/grafana/gatewayd.json

@@ -72,6 +72,11 @@ Series are bounded by construction: labels are names of the configuration, metho
 status codes, and words of the gateway's own. A family that would still grow beyond its bound (4,096
 series, less where the code says so) counts the rest under `other`.
 
+The label `instance` is one of a service, by its address. Prometheus gives every series a label
+of that name itself, for what it scraped, so there the gateway's becomes `exported_instance`. With
+`honor_labels: true` it would stay `instance`, and which node a series is of would be lost: the
+files in `deploy/prometheus` and `deploy/grafana` are for a Prometheus without it.
+
 | metric | kind | labels | what |
 |---|---|---|---|
 """

@@ -81,12 +81,8 @@ async def test_other_filters_run_in_a_pipeline(filters: dict[str, type[Filter[An
 
 
 def test_its_test_passes(tmp_path: Path) -> None:
-    for name in ("stopwatch.py", "test_stopwatch.py"):
+    for name in ("stopwatch.py", "test_stopwatch.py", "pyproject.toml"):
         (tmp_path / name).write_text(BLOCKS[name])
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\n"
-        "pythonpath = .\n"
-    )
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error"],
         cwd=tmp_path,
@@ -96,6 +92,11 @@ def test_its_test_passes(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "2 passed" in done.stdout
+
+
+def test_what_its_test_needs_is_in_a_group() -> None:
+    group = tomllib.loads(BLOCKS["pyproject.toml"])["dependency-groups"]["test"]
+    assert group == ["pytest", "pytest-asyncio"]
 
 
 def test_the_entry_point_names_the_filter() -> None:

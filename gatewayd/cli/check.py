@@ -6,17 +6,18 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
-from gatewayd.cli.inspection import compiled
+from gatewayd.cli.inspection import compiled, running_filters
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import issue_json, print_json
 from gatewayd.config.load import load, locate
-from gatewayd.errors import ConfigError
+from gatewayd.errors import ConfigError, ConfigIssue
 from gatewayd.process.worker import check_certificates
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from gatewayd.errors import ConfigIssue
+    from gatewayd.generation import Generation
 
 
 def check(
@@ -52,4 +53,28 @@ async def _examine(config: Path, env: str | None) -> tuple[list[ConfigIssue], st
             "filters": len(loaded.config.pipeline.filters),
         }
         summary = ", ".join(f"{count} {name}" for name, count in counts.items())
-        return locate(generation.routes.warnings(), loaded), summary
+        warnings = [*generation.routes.warnings(), *_closed(generation)]
+        return locate(warnings, loaded), summary
+
+
+def _closed(generation: Generation) -> Iterator[ConfigIssue]:
+    """Yield a warning for every route that lets nobody pass because it says nothing of callers.
+
+    None where the configuration itself says what becomes of such routes.
+    """
+    for route in sorted(generation.routes.routes(), key=lambda one: one.index):
+        for service in route.services:
+            running = running_filters(generation, route, service.name)
+            if "rbac" not in running:
+                continue
+            rbac = running["rbac"].config
+            says = rbac.required_roles is not None or rbac.required_permissions is not None
+            if "auth" in running:
+                says = says or running["auth"].config.required is not None
+            if not says and rbac.mode == "enforce" and "default" not in rbac.model_fields_set:
+                message = (
+                    f"route {route.name!r} does not say who may use it "
+                    "(auth_required, roles, permissions): nobody may"
+                )
+                yield ConfigIssue(message, key=f"routes[{route.index}]")
+                break

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gatewayd.gateway import KeptState
 from gatewayd.generation import Generation
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.filter import Filter
+    from gatewayd.routing.route import Route
 
 
 @asynccontextmanager
@@ -31,3 +33,10 @@ async def compiled(loaded: LoadedConfig) -> AsyncIterator[Generation]:
     finally:
         await generation.close()
         sweeper.close()
+
+
+def running_filters(generation: Generation, route: Route, service: str) -> dict[str, Filter[Any]]:
+    """Return the filters that a request for a route and service runs through, by name."""
+    pipeline = generation.pipeline
+    steps = (*pipeline.entry.steps, *pipeline.chains[route.name, service].steps)
+    return {step.filter.name: step.filter for step in steps}

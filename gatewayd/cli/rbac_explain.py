@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gatewayd.cli.inspection import compiled
+from gatewayd.cli.inspection import compiled, running_filters
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json
 from gatewayd.cli.routes_explain import HEADER, METHOD, TARGET, explain_url
@@ -96,16 +96,12 @@ async def _explain(
 def _decide(
     generation: Generation, route: Route, service: str, caller: Principal | None
 ) -> dict[str, Any]:
-    steps = [
-        *generation.pipeline.entry.steps,
-        *generation.pipeline.chains[route.name, service].steps,
-    ]
-    running = {step.filter.name: step for step in steps}
-    required = running["auth"].filter.config.required if "auth" in running else False
+    running = running_filters(generation, route, service)
+    required = running["auth"].config.required if "auth" in running else False
     if "auth" in running and caller is None and required is not False:
         allowed, rule = False, "not authenticated; the route does not say auth_required = false"
     elif "rbac" in running:
-        decision = running["rbac"].filter.decide(caller, required)  # type: ignore[attr-defined]
+        decision = running["rbac"].decide(caller, required)  # type: ignore[attr-defined]
         allowed, rule = decision.allowed, decision.rule
     else:
         allowed, rule = True, "no filter rbac is on the way"

@@ -5,12 +5,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.servers import REPOSITORY
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.cli.conftest import Run
 
 FILE = "conf/gateway.toml"
+TOUR = REPOSITORY.parent / "shared" / "conf" / "tour.toml"
 
 
 def change(old: str, new: str) -> None:
@@ -92,6 +95,50 @@ def test_what_is_probably_a_mistake_is_a_warning(run: Callable[..., Run]) -> Non
     (line,) = err.splitlines()
     assert line.startswith(f"warning: {FILE}:")
     assert "twin" in line
+
+
+NOBODY = "does not say who may use it (auth_required, roles, permissions): nobody may"
+
+
+def with_access_control(extra: str = "") -> None:
+    """Have callers judged, as the default pipeline does; ``extra`` stands before it."""
+    change('"balancer"', '"auth", "rbac", "balancer"')
+    change("[pipeline]", f"{extra}\n[pipeline]")
+
+
+def test_a_route_that_lets_nobody_pass_is_a_warning(run: Callable[..., Run]) -> None:
+    with_access_control()
+    change('service = "canary"', 'service = "canary"\nroles = ["tester"]')
+    status, out, err = run("check")
+    assert status == 0
+    assert "ok" in out
+    everything, orders = err.splitlines()  # not the one with roles, nor the redirect
+    assert everything == f"warning: {FILE}:12: routes[0]: route 'everything' {NOBODY}"
+    assert orders == f"warning: {FILE}:16: routes[1]: route 'orders' {NOBODY}"
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "filters.auth.required = false",
+        "filters.auth.required = true",
+        'filters.rbac.required_permissions = ["orders:read"]',
+        'filters.rbac.default = "allow"',
+        'filters.rbac.default = "deny"',
+        'filters.rbac.mode = "shadow"',
+    ],
+)
+def test_no_warning_where_the_configuration_says_what_becomes_of_routes(
+    run: Callable[..., Run], said: str
+) -> None:
+    with_access_control(said)
+    assert run("check").err == ""
+
+
+@pytest.mark.skipif(not TOUR.is_file(), reason="tour.toml is not beside this checkout")
+def test_the_tour_of_the_configuration_has_no_warning(run: Callable[..., Run]) -> None:
+    status, _, err = run("check", "-c", str(TOUR))
+    assert (status, err) == (0, "")
 
 
 def test_the_environment_is_chosen(run: Callable[..., Run]) -> None:

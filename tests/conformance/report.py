@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.conformance.case import Case, Observation
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 
@@ -70,7 +73,12 @@ def _summary(observation: Observation) -> str:
 
 def _escaped(text: str) -> str:
     shortened = text if len(text) <= 120 else text[:120] + "..."
-    return "`" + shortened.replace("|", "¦").replace("`", "'") + "`"
+    return "`" + _visible(shortened).replace("`", "'") + "`"
+
+
+def _visible(text: str) -> str:
+    """Return text for a cell; with a NUL byte, programs such as grep take the page for binary."""
+    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text).replace("|", "¦")
 
 
 def render(versions: dict[str, str], results: dict[str, dict[str, Result]]) -> str:
@@ -109,7 +117,7 @@ def _rows(cases: Sequence[Case], names: list[str], results: dict[str, dict[str, 
     lines = ["| case | source | right | " + " | ".join(names) + " |"]
     lines.append("|---|---|---|" + "---|" * len(names))
     for case in cases:
-        title = case.title.replace("|", "¦")
+        title = _visible(case.title)
         right = ", or ".join(dict.fromkeys(one.text for one in case.accept))
         cells = [results[name][case.id].cell if case.id in results[name] else "-" for name in names]
         row = [f"**{case.id}**: {title}", case.source, right, *cells]

@@ -83,3 +83,9 @@ def test_document_has_every_case() -> None:
     missing = [case.id for case in CASES if f"**{case.id}**" not in text]
 
     assert missing == [], "run `python -m tests.conformance --write`"
+
+
+def test_the_page_shows_control_characters_and_has_none() -> None:
+    page = DOCUMENT.read_text()
+    assert {one for one in page if not one.isprintable()} == {"\n"}
+    assert "`HTTP/1.1\\x00`" in page

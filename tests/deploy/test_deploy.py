@@ -90,6 +90,20 @@ def test_the_files_that_compose_mounts_are_there() -> None:
     assert all((folder / source).exists() for source in sources)
 
 
+def test_compose_runs_what_its_gateway_sends_requests_to() -> None:
+    folder = DEPLOY / "compose"
+    origin = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["origin"]
+    (source, target, _), (_, script, _, port) = (
+        origin["volumes"][0].split(":"), origin["entrypoint"],
+    )  # fmt: skip
+    config = load(folder / "gateway.toml", environ={}, plugins=Plugins()).config
+    assert (folder / source).resolve() == REPOSITORY / "scripts" / "sample_origin.py"
+    assert script == target
+    assert [one["url"] for one in (config.services["demo"].model_extra or {})["instances"]] == [
+        f"http://127.0.0.1:{port}"
+    ]
+
+
 def test_the_configuration_that_compose_mounts_can_be_used() -> None:
     config = load(DEPLOY / "compose" / "gateway.toml", environ={}, plugins=Plugins()).config
     assert config.admin is not None
