@@ -224,6 +224,41 @@ async def test_when_all_breakers_are_open_each_was_asked_once() -> None:
     assert len(upstream.picks) == len(INSTANCES) + 1  # and found that it was asked already
 
 
+async def test_beside_an_open_breaker_one_that_has_failed_gets_the_attempts_that_are_left() -> None:
+    doors, well = INSTANCES[:2], INSTANCES[2]
+    answers = iter([RESET, RESET, Response(200)])
+    picks = []
+
+    async def upstream(exchange: Exchange) -> Response:
+        # As one that keeps clients to their instance: of equals it takes the same one every time.
+        fresh = [one for one in (well, *doors) if one not in exchange.tried]
+        exchange.instance = (fresh or doors)[0]
+        picks.append(exchange.instance)
+        if exchange.instance in doors:
+            raise BreakerOpen
+        answer = next(answers)
+        if isinstance(answer, Response):
+            return answer
+        raise answer
+
+    assert (await attempt(upstream, attempts=3)).status == 200
+    assert picks.count(well) == 3
+
+
+async def test_an_attempt_that_opens_the_last_breaker_is_the_last() -> None:
+    upstream = Upstream(BreakerOpen(), BreakerOpen(), RESET, BreakerOpen(7))
+    with pytest.raises(BreakerOpen) as caught:
+        await attempt(upstream, attempts=10)
+    assert caught.value.headers == [("Retry-After", "7")]
+
+
+async def test_a_breaker_in_front_of_the_balancer_is_asked_once() -> None:
+    upstream = Recorder(BreakerOpen())
+    with pytest.raises(BreakerOpen):
+        await attempt(upstream)
+    assert len(upstream.exchanges) == 1
+
+
 async def test_open_breakers_of_a_large_service_are_not_all_asked() -> None:
     picks = 0
 

@@ -25,6 +25,7 @@ from gatewayd import (
     Filter,
     Forward,
     Gateway,
+    Instance,
     Request,
     Response,
     RetryBudget,
@@ -40,7 +41,7 @@ __all__ = ["Retry", "RetryConfig"]
 Outcome: TypeAlias = Response | UpstreamError | BreakerOpen
 
 _HEDGED = frozenset({"GET", "HEAD"})
-_MOST_PICKS = 10  # instances with an open breaker that one exchange looks at
+_MOST_DOORS = 10  # instances with an open breaker that one exchange passes by
 _NEVER = float("inf")
 
 
@@ -132,35 +133,26 @@ class Retry(Filter[RetryConfig]):
         self, exchange: Exchange, forward: Forward, outcome: Outcome, replay: Replay | None
     ) -> Response:
         """Try until an attempt succeeds or none may follow; ``outcome`` is that of the first."""
-        made = closed_doors = 0
+        made = 0
+        closed: tuple[Instance, ...] = ()
         while True:
-            instance = exchange.instance
-            tried = exchange.tried
             if isinstance(outcome, BreakerOpen):
-                closed_doors += 1
-                if instance in tried or closed_doors > _MOST_PICKS:
-                    raise outcome
-                wait: float | None = None
+                closed = _leave_out(exchange, closed, outcome)
             else:
                 made += 1
                 wait = self._wait(exchange, outcome, made, replay)
                 if wait is None:
                     return _result(outcome)
-            if instance is not None:
-                exchange.tried = (*tried, instance)
-            if isinstance(outcome, Response):
-                await outcome.discard()
-            if wait:
-                await asyncio.sleep(wait)
+                _note_tried(exchange)
+                if isinstance(outcome, Response):
+                    await outcome.discard()
+                if wait:
+                    await asyncio.sleep(wait)
             if replay is not None:
                 exchange.request.body = replay.body()
-            try:
-                outcome = await forward(exchange)
-            except (UpstreamError, BreakerOpen) as error:
-                outcome = error
-            else:
-                if outcome.status not in self._statuses:
-                    return outcome
+            outcome = await _try(exchange, forward)
+            if isinstance(outcome, Response) and outcome.status not in self._statuses:
+                return outcome
 
     def _wait(
         self,
@@ -187,6 +179,47 @@ class Retry(Filter[RetryConfig]):
 def _service(exchange: Exchange) -> str:
     assert exchange.service is not None  # noqa: S101  # required
     return exchange.service.name
+
+
+async def _try(exchange: Exchange, forward: Forward) -> Outcome:
+    """Make an attempt; what another one may follow is returned, not raised."""
+    try:
+        return await forward(exchange)
+    except (UpstreamError, BreakerOpen) as error:
+        return error
+
+
+def _note_tried(exchange: Exchange) -> None:
+    if exchange.instance is not None:
+        exchange.tried = (*exchange.tried, exchange.instance)
+
+
+def _leave_out(
+    exchange: Exchange, closed: tuple[Instance, ...], refusal: BreakerOpen
+) -> tuple[Instance, ...]:
+    """Have another instance picked than the one whose door was found closed.
+
+    Returns the instances with closed doors, which were ``closed`` before.
+
+    Raises:
+        BreakerOpen: there is no other, or enough were looked at.
+
+    """
+    instance, tried = exchange.instance, exchange.tried
+    if instance is None:
+        raise refusal
+    if instance not in closed:
+        closed = (*closed, instance)
+    if len(closed) > _MOST_DOORS:
+        raise refusal
+    if instance not in tried:
+        _note_tried(exchange)
+        return closed
+    # The balancer has no fresh one left. Those that have failed are better than a closed door.
+    if all(one in closed for one in tried):
+        raise refusal
+    exchange.tried = closed
+    return closed
 
 
 def _may_be_hedged(request: Request) -> bool:
