@@ -404,6 +404,74 @@ async def test_the_reader_of_a_failed_attempt_takes_nothing_from_the_next() -> N
     assert await readers[0] == b"all"
 
 
+class OneThenMore:
+    """A body whose second piece is still to come when the first attempt breaks off.
+
+    That attempt's reader is cancelled, as ``upstream`` does it; the next attempt reads all.
+    """
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.may_end = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"one"
+            await self.may_end.wait()
+            yield b"two"
+        finally:
+            self.ended.set()
+
+    async def upstream(self, exchange: Exchange) -> Response:
+        self.attempts += 1
+        if self.attempts == 1:
+            body = exchange.request.body
+            assert isinstance(body, Body)
+            assert await body.read() == b"one"
+            reader = asyncio.ensure_future(body.read())
+            await asyncio.sleep(0)  # it has begun
+            await asyncio.sleep(0)  # and so has what it waits for
+            reader.cancel()
+            await asyncio.wait({reader})
+            raise RESET
+        self.may_end.set()
+        return Response(200, body=await read_body(exchange.request))
+
+
+async def test_a_reader_that_is_cancelled_does_not_cut_the_body_of_the_next_attempt() -> None:
+    source = OneThenMore()
+    response = await attempt(source.upstream, "PUT", IterBody(source.pieces()))
+    assert response.body == b"onetwo"
+
+
+async def test_a_read_that_nobody_takes_over_is_stopped_with_the_exchange() -> None:
+    source = OneThenMore()
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    async with running(Retry, {**QUICK, "attempts": 1}, gateway=gateway) as retry:
+        values: dict[Any, Any] = {"service": SERVICE_OF_THREE}
+        exchange = make_exchange("PUT", body=IterBody(source.pieces()), values=values)
+        with pytest.raises(UpstreamReset):
+            await retry(exchange, source.upstream)
+        assert not source.ended.is_set()
+        assert exchange.finish() == []
+        await source.ended.wait()
+
+
+async def test_closing_the_body_stops_the_read_under_way() -> None:
+    source = OneThenMore()
+
+    async def upstream(exchange: Exchange) -> Response:
+        if source.attempts == 0:
+            return await source.upstream(exchange)
+        assert isinstance(exchange.request.body, Body)
+        await exchange.request.body.aclose()
+        return Response(200)
+
+    await attempt(upstream, "PUT", IterBody(source.pieces()))
+    assert source.ended.is_set()
+
+
 async def test_trailers_are_replayed() -> None:
     class Trailing(Watched):
         async def read(self) -> bytes:

@@ -20,6 +20,7 @@ from typing import TypeAlias
 
 from gatewayd import (
     Backoff,
+    Body,
     BreakerOpen,
     Exchange,
     Filter,
@@ -101,9 +102,7 @@ class Retry(Filter[RetryConfig]):
         replay = None
         body = request.body
         if not isinstance(body, bytes):
-            # What may not be repeated once it was sent has nothing to keep.
-            keeps = request.method in self.config.methods
-            replay = Replay(body, self.config.replay_bytes if keeps else 0)
+            replay = self._replay(exchange, body)
             request.body = replay.body()
         outcome: Outcome
         try:
@@ -113,6 +112,14 @@ class Retry(Filter[RetryConfig]):
         except (UpstreamError, BreakerOpen) as error:
             outcome = error
         return await self._again(exchange, forward, outcome, replay)
+
+    def _replay(self, exchange: Exchange, body: Body) -> Replay:
+        # What may not be repeated once it was sent has nothing to keep.
+        keeps = exchange.request.method in self.config.methods
+        replay = Replay(body, self.config.replay_bytes if keeps else 0)
+        if not body.resumable:
+            exchange.on_finish(lambda _, __: replay.stop())
+        return replay
 
     def _hedging(self, service: str, forward: Forward) -> Forward:
         """Return a ``forward`` that starts a second attempt while the first one is slow."""
