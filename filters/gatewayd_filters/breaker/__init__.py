@@ -63,7 +63,8 @@ class BreakerConfig(FilterConfig):
     """Seconds for which it stays open. Hystrix's."""
     half_open_requests: int = Field(3, ge=1, le=1000)
     """Exchanges that it lets through at once after that; if all of them succeed it closes, if one
-    fails it opens again."""
+    fails it opens again. While they take longer than `open_for`, as an upload of a slow client may,
+    as many more are let through each time that this is over."""
     statuses: tuple[StatusPattern, ...] = ("5xx",)
     """Statuses that are failures."""
 
