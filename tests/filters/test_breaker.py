@@ -176,6 +176,80 @@ async def test_breakers_of_instances_that_are_gone_are_dropped(
         assert list(one._breakers["api"]) == ["http://10.0.0.3:80"]
 
 
+def shown(gateway: Gateway) -> dict[str, float]:
+    """What the gauge shows, by target."""
+    families = {family.name: family for family in gateway.metrics.read()}
+    gauge = families["gatewayd_breaker_state"]
+    return {labels[1]: cell.value for labels, cell in gauge.cells().items()}  # type: ignore[union-attr]  # no histogram
+
+
+async def test_the_gauge_shows_the_present_state(
+    gateway: Gateway, api: Service, clock: FakeClock
+) -> None:
+    forward = Recorder(TIMEOUT, TIMEOUT, Response(200))
+    url = api.available[0].url
+    seen = []
+    async with running(BreakerFilter, SETTINGS, gateway=gateway) as one:
+        for _ in range(3):
+            clock.advance(5)
+            await attempt(one, exchange_to(api), forward)
+            seen.append(shown(gateway))
+    assert seen == [{url: 0}, {url: 2}, {url: 0}]
+
+
+async def opened(gateway: Gateway, one: BreakerFilter, service: Service) -> None:
+    """Open the breaker of the first instance."""
+    for _ in range(2):
+        await attempt(one, exchange_to(service), Recorder(TIMEOUT))
+    assert shown(gateway)[service.available[0].url] == 2
+
+
+async def test_a_breaker_is_shown_no_more_when_its_instance_is_gone(
+    gateway: Gateway, api: Service
+) -> None:
+    async with running(BreakerFilter, SETTINGS, gateway=gateway) as one:
+        await opened(gateway, one, api)
+        api.replace(api.available[1:])
+        assert shown(gateway) == {}
+
+
+async def test_a_breaker_is_listed_no_more_when_its_instance_is_gone(
+    gateway: Gateway, api: Service
+) -> None:
+    async with running(BreakerFilter, SETTINGS, gateway=gateway) as one:
+        await opened(gateway, one, api)
+        api.replace(api.available[1:])
+        assert await one._list({}) == []
+
+
+@pytest.mark.parametrize("change", [{"open_for": 6}, None], ids=["settings", "no service"])
+async def test_a_breaker_is_shown_no_more_when_a_reload_has_dropped_it(
+    gateway: Gateway, api: Service, clock: FakeClock, change: dict[str, Any] | None
+) -> None:
+    other = make_service("other", "http://10.0.0.9:80")
+    fresh = make_gateway(services={"other": other} if change is None else {"api": api}, clock=clock)
+    fresh._kept, fresh.metrics = gateway._kept, gateway.metrics
+    async with running(BreakerFilter, {**SETTINGS, **(change or {})}, gateway=fresh):
+        async with running(BreakerFilter, SETTINGS, gateway=gateway) as old:
+            await opened(gateway, old, api)
+        assert shown(fresh) == {}
+
+
+async def test_a_retiring_generation_does_not_drop_breakers_of_new_instances(
+    gateway: Gateway, api: Service, clock: FakeClock
+) -> None:
+    after = make_service("api", "http://10.0.0.3:80")
+    fresh = make_gateway(services={"api": after}, clock=clock)
+    fresh._kept, fresh.metrics = gateway._kept, gateway.metrics
+    async with (
+        running(BreakerFilter, SETTINGS, gateway=gateway) as old,
+        running(BreakerFilter, SETTINGS, gateway=fresh) as new,
+    ):
+        await opened(fresh, new, after)
+        await attempt(old, exchange_to(api), Recorder())
+        assert await attempt(new, exchange_to(after), Recorder()) == "breaker_open"
+
+
 async def test_changes_are_events_of_the_gateway(gateway: Gateway, api: Service) -> None:
     changes: list[BreakerChange] = []
     gateway.events.listen(BreakerChange, changes.append)
