@@ -581,6 +581,53 @@ async def test_a_client_that_leaves_cancels_both() -> None:
     assert len(cancelled) == 2
 
 
+@pytest.mark.parametrize(
+    ("hedge", "status", "seconds"), [(Response(200), 200, 0.25), (RESET, 202, 3.0)]
+)
+async def test_a_hedge_is_an_attempt_and_the_winner_s_time_counts(
+    hedge: Answer, status: int, seconds: float
+) -> None:
+    upstream = Slow(hedge)
+
+    async def counting(exchange: Exchange) -> Response:
+        exchange.attempts += 1
+        is_hedge = bool(exchange.tried)
+        try:
+            return await upstream(exchange)
+        except UpstreamReset:
+            upstream.may_answer.set()
+            raise
+        finally:
+            exchange.upstream_seconds = 0.25 if is_hedge else 3.0
+
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    async with running(Retry, HEDGE, gateway=gateway) as retry:
+        exchange = make_exchange(values={"service": SERVICE_OF_THREE})
+        assert (await retry(exchange, counting)).status == status
+    assert (exchange.attempts, exchange.upstream_seconds) == (2, seconds)
+
+
+async def test_both_attempts_count_where_the_client_leaves() -> None:
+    both = asyncio.Event()
+
+    async def upstream(exchange: Exchange) -> Response:
+        exchange.attempts += 1
+        exchange.instance = INSTANCES[0]
+        if exchange.tried:
+            both.set()
+        await asyncio.Event().wait()
+        return Response(200)
+
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    async with running(Retry, HEDGE, gateway=gateway) as retry:
+        exchange = make_exchange(values={"service": SERVICE_OF_THREE})
+        running_attempt = asyncio.ensure_future(retry(exchange, upstream))
+        await both.wait()
+        running_attempt.cancel()
+        await asyncio.wait({running_attempt})
+    assert exchange.attempts == 2
+
+
 async def test_what_an_attempt_left_to_do_at_the_end_is_done_once_for_each() -> None:
     finished = []
     upstream = Slow(Response(200))

@@ -98,8 +98,11 @@ async def _race(
         await _drop(second)
         _finish(twin, asyncio.CancelledError())
         raise
+    finally:
+        exchange.attempts += twin.attempts
     if winner is second:
         exchange.take_over(twin)
+        exchange.upstream_seconds = twin.upstream_seconds
         exchange.on_finish(lambda _, error: _finish(twin, error))
     else:
         _finish(twin, asyncio.CancelledError())
