@@ -11,6 +11,7 @@ from gatewayd import (
     BreakerOpen,
     ConnectFailure,
     InstanceSpec,
+    IterBody,
     PoolExhausted,
     Reject,
     Response,
@@ -21,6 +22,8 @@ from gatewayd.testing.gateways import make_service
 from gatewayd_filters.breaker import BreakerConfig, BreakerFilter
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from gatewayd import Exchange, Gateway, Service
 
 SETTINGS = {"consecutive_failures": 2, "half_open_requests": 1, "open_for": 5}
@@ -140,6 +143,27 @@ async def test_slow_answers_open_it(gateway: Gateway, api: Service, clock: FakeC
     async with running(BreakerFilter, settings, gateway=gateway) as one:
         codes = [await attempt(one, exchange_to(api), Recorder(slow)) for _ in range(3)]
     assert codes == ["200", "200", "breaker_open"]
+
+
+async def test_uploads_of_slow_clients_are_not_slow_answers(
+    gateway: Gateway, api: Service, clock: FakeClock
+) -> None:
+    def slow(exchange: Exchange) -> Response:
+        clock.advance(1)
+        return Response(200)
+
+    settings = {"min_requests": 2, "slow_after": 1}
+    async with running(BreakerFilter, settings, gateway=gateway) as one:
+        codes = []
+        for _ in range(3):
+            exchange = exchange_to(api)
+            exchange.request.body = IterBody(upload())
+            codes.append(await attempt(one, exchange, Recorder(slow)))
+    assert codes == ["200"] * 3
+
+
+async def upload() -> AsyncGenerator[bytes, None]:
+    yield b"piece"
 
 
 async def test_its_state_survives_a_reload(

@@ -56,7 +56,8 @@ class BreakerConfig(FilterConfig):
     consecutive_failures: int = Field(0, ge=0, le=100_000)
     """Failures in a row that open it, however few exchanges there are; 0 for none."""
     slow_after: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
-    """Seconds to the response head from which on an exchange is slow; 0 where none is."""
+    """Seconds to the response head from which on an exchange is slow; 0 where none is. One whose
+    request body was still to come when it was forwarded never is: that is the client's speed."""
     slow_ratio: Ratio = 0.5
     """Share of slow exchanges that opens it."""
     open_for: Seconds = 5.0
@@ -94,6 +95,7 @@ class BreakerFilter(Filter[BreakerConfig]):
         super().__init__(config, gateway)
         self._statuses = status_codes(config.statuses)
         self._policy = config.policy
+        self._slow_after = config.slow_after or float("inf")
         self._per_instance = config.scope == "instance"
         self._clock = gateway.clock
         # By service, then by URL; routes with the same settings share them, also over reloads.
@@ -177,7 +179,10 @@ class BreakerFilter(Filter[BreakerConfig]):
                 breaker.release(permit)
             raise
         now = clock()
-        breaker.record(permit, response.status in self._statuses, now - started, now)
+        seconds = now - started
+        if seconds >= self._slow_after and not isinstance(exchange.request.body, bytes):
+            seconds = 0.0
+        breaker.record(permit, response.status in self._statuses, seconds, now)
         return response
 
     def _make(self, service: Service, target: str) -> Breaker:
