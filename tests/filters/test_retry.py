@@ -527,6 +527,27 @@ async def test_a_slow_first_attempt_is_overtaken_and_cancelled() -> None:
     assert exchange.instance is INSTANCES[1]
 
 
+async def test_a_hedge_passes_by_an_instance_with_an_open_breaker() -> None:
+    upstream = Slow(BreakerOpen(), Response(200))
+    assert (await attempt(upstream, **HEDGE)).status == 200
+    assert upstream.picks == [INSTANCES[1], INSTANCES[2]]
+
+
+async def test_a_hedge_does_not_go_to_the_slow_instance_when_all_others_are_shut() -> None:
+    upstream = Slow(BreakerOpen())
+
+    async def answer_after_the_hedge(exchange: Exchange) -> Response:
+        try:
+            return await upstream(exchange)
+        except BreakerOpen:
+            if len(upstream.picks) == 2:
+                upstream.may_answer.set()
+            raise
+
+    assert (await attempt(answer_after_the_hedge, **HEDGE)).status == 202
+    assert upstream.picks == [INSTANCES[1], INSTANCES[2]]
+
+
 async def test_a_failed_hedge_waits_for_the_first_attempt() -> None:
     upstream = Slow(RESET)
 

@@ -34,6 +34,7 @@ from gatewayd import (
     UpstreamError,
 )
 from gatewayd_filters.retry.config import RetryConfig
+from gatewayd_filters.retry.doors import leave_out, note_tried
 from gatewayd_filters.retry.hedge import Latencies, hedged
 from gatewayd_filters.retry.replay import Replay
 
@@ -42,7 +43,6 @@ __all__ = ["Retry", "RetryConfig"]
 Outcome: TypeAlias = Response | UpstreamError | BreakerOpen
 
 _HEDGED = frozenset({"GET", "HEAD"})
-_MOST_DOORS = 10  # instances with an open breaker that one exchange passes by
 _NEVER = float("inf")
 
 
@@ -144,13 +144,13 @@ class Retry(Filter[RetryConfig]):
         closed: tuple[Instance, ...] = ()
         while True:
             if isinstance(outcome, BreakerOpen):
-                closed = _leave_out(exchange, closed, outcome)
+                closed = leave_out(exchange, closed, outcome)
             else:
                 made += 1
                 wait = self._wait(exchange, outcome, made, replay)
                 if wait is None:
                     return _result(outcome)
-                _note_tried(exchange)
+                note_tried(exchange)
                 if isinstance(outcome, Response):
                     await outcome.discard()
                 if wait:
@@ -194,39 +194,6 @@ async def _try(exchange: Exchange, forward: Forward) -> Outcome:
         return await forward(exchange)
     except (UpstreamError, BreakerOpen) as error:
         return error
-
-
-def _note_tried(exchange: Exchange) -> None:
-    if exchange.instance is not None:
-        exchange.tried = (*exchange.tried, exchange.instance)
-
-
-def _leave_out(
-    exchange: Exchange, closed: tuple[Instance, ...], refusal: BreakerOpen
-) -> tuple[Instance, ...]:
-    """Have another instance picked than the one whose door was found closed.
-
-    Returns the instances with closed doors, which were ``closed`` before.
-
-    Raises:
-        BreakerOpen: there is no other, or enough were looked at.
-
-    """
-    instance, tried = exchange.instance, exchange.tried
-    if instance is None:
-        raise refusal
-    if instance not in closed:
-        closed = (*closed, instance)
-    if len(closed) > _MOST_DOORS:
-        raise refusal
-    if instance not in tried:
-        _note_tried(exchange)
-        return closed
-    # The balancer has no fresh one left. Those that have failed are better than a closed door.
-    if all(one in closed for one in tried):
-        raise refusal
-    exchange.tried = closed
-    return closed
 
 
 def _may_be_hedged(request: Request) -> bool:

@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gatewayd import Exchange, Response
+from gatewayd import BreakerOpen, Exchange, Response
+from gatewayd_filters.retry.doors import MOST_DOORS, note_tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -90,7 +91,7 @@ async def _race(
 ) -> Response:
     """Start the second attempt, and take the better of both."""
     twin = _twin(exchange)
-    second = asyncio.ensure_future(forward(twin))
+    second = asyncio.ensure_future(_to_a_fresh_one(twin, forward))
     try:
         winner = await _first_good([first, second], statuses)
         await _drop(second if winner is first else first)
@@ -119,6 +120,27 @@ def _twin(exchange: Exchange) -> Exchange:
     if exchange.instance is not None:
         twin.tried = (*exchange.tried, exchange.instance)
     return twin
+
+
+async def _to_a_fresh_one(twin: Exchange, forward: Forward) -> Response:
+    """Forward the second attempt, past instances with an open breaker.
+
+    Only while there are others: the one that the first attempt waits for is not asked twice.
+
+    Raises:
+        BreakerOpen: there was none.
+
+    """
+    while True:
+        try:
+            return await forward(twin)
+        except BreakerOpen:
+            note_tried(twin)
+            tried, service = twin.tried, twin.service
+            if service is None or len(tried) > MOST_DOORS:
+                raise
+            if all(one in tried for one in service.available):
+                raise
 
 
 async def _first_good(
