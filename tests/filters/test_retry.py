@@ -694,16 +694,17 @@ async def test_both_failing_counts_as_one_attempt_that_is_retried() -> None:
     assert upstream.picks == [INSTANCES[0], INSTANCES[1]]
 
 
-async def test_a_percentile_learns_from_answers() -> None:
+@pytest.mark.parametrize(("status", "wait"), [(200, 0.010), (404, 0.010), (503, 5.0)])
+async def test_a_percentile_learns_from_good_answers(status: int, wait: float) -> None:
     gateway = make_gateway(services={"api": SERVICE_OF_THREE})
     clock: Any = gateway.clock
 
     async def upstream(exchange: Exchange) -> Response:
         clock.advance(0.010)
-        return Response(200)
+        return Response(status)
 
-    settings = {"hedge": {"after": 5.0, "percentile": 95}}
+    settings = {"hedge": {"after": 5.0, "percentile": 95}, "attempts": 1}
     async with running(Retry, settings, gateway=gateway) as retry:
         for _ in range(100):
             await retry(make_exchange(values={"service": SERVICE_OF_THREE}), upstream)
-        assert retry._latencies["api"].wait == pytest.approx(0.010)
+        assert retry._latencies["api"].wait == pytest.approx(wait)

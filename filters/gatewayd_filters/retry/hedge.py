@@ -79,7 +79,8 @@ async def hedged(
     except asyncio.CancelledError:
         await _drop(first)
         raise
-    latencies.add(clock() - started)
+    if response.status not in statuses:  # an instance that fails at once would have all hedged
+        latencies.add(clock() - started)
     return response
 
 
