@@ -36,6 +36,11 @@ class Body:
         self.length = length
         self.trailers: Headers | None = None
 
+    @property
+    def resumable(self) -> bool:
+        """Whether a read that was cancelled has lost nothing: the next one takes its place."""
+        return False
+
     async def read(self) -> bytes:
         """Return the next piece, or ``b""`` at the end.
 
@@ -79,9 +84,10 @@ class IterBody(Body):
         wraps: The body that ``source`` reads from, if any; closed with this one. (A generator that
             never started cannot do it: its ``finally`` blocks do not run.)
 
+    Pieces may be asked for by one task after the other, so a time-out must not span a ``yield``.
     """
 
-    __slots__ = ("_source", "_wraps")
+    __slots__ = ("_broken", "_ended", "_source", "_wraps")
 
     def __init__(
         self,
@@ -93,16 +99,37 @@ class IterBody(Body):
         super().__init__(length)
         self._source = source
         self._wraps = wraps
+        self._ended = False
+        self._broken: Exception | None = None
 
     async def read(self) -> bytes:
-        """Return the next piece that is not empty, or ``b""`` at the end."""
-        async for piece in self._source:
-            if piece:
-                return piece
+        """Return the next piece that is not empty, or ``b""`` at the end.
+
+        Raises:
+            BodyClosedError: a read was cancelled, which has ended the generator, or it was closed.
+            Exception: what the generator has raised, on every further read as well.
+
+        """
+        # A generator that was broken off looks like one that has come to its end.
+        if self._broken is not None:
+            raise self._broken
+        try:
+            async for piece in self._source:
+                if piece:
+                    return piece
+        except Exception as error:
+            self._broken = error
+            raise
+        except BaseException:
+            self._broken = BodyClosedError("a read was broken off")
+            raise
+        self._ended = True
         return b""
 
     async def aclose(self) -> None:
         """Close the generator, which runs its ``finally`` blocks, and the wrapped body."""
+        if self._broken is None and not self._ended:
+            self._broken = BodyClosedError("the body was abandoned by its reader")
         try:
             await self._source.aclose()
         finally:
@@ -162,6 +189,11 @@ class StreamBody(Body):
         self._on_read = on_read
         self.on_end: Callable[[BaseException | None], None] | None = None
         self._waiter: asyncio.Future[None] | None = None
+
+    @property
+    def resumable(self) -> bool:
+        """See :attr:`Body.resumable`: a piece is taken only when the read returns."""
+        return True
 
     @property
     def ended(self) -> bool:

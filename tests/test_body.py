@@ -241,6 +241,47 @@ async def test_the_wrapped_body_is_closed_also_where_the_generator_s_end_fails()
     assert source.calls == ["close"]
 
 
+async def test_a_generator_that_was_broken_off_has_not_come_to_its_end() -> None:
+    async def slow() -> AsyncGenerator[bytes, None]:
+        yield b"a"
+        await asyncio.Event().wait()
+
+    body = IterBody(slow())
+    assert await body.read() == b"a"
+    reader = asyncio.ensure_future(body.read())
+    await asyncio.sleep(0)  # it has begun
+    reader.cancel()
+    await asyncio.wait({reader})
+    with pytest.raises(BodyClosedError):
+        await body.read()
+
+
+async def test_a_generator_that_has_failed_fails_on_every_read() -> None:
+    async def failing() -> AsyncGenerator[bytes, None]:
+        yield b"a"
+        raise ValueError("the source is gone")
+
+    body = IterBody(failing())
+    assert await body.read() == b"a"
+    for _ in range(2):
+        with pytest.raises(ValueError, match="gone"):
+            await body.read()
+
+
+@pytest.mark.parametrize("to_the_end", [True, False])
+async def test_what_was_closed_early_cannot_be_read_to_an_end(to_the_end: bool) -> None:
+    body = IterBody(counting(b"a", ended=[]))
+    await body.read()
+    if to_the_end:
+        assert await body.read() == b""
+    await body.aclose()
+    if to_the_end:
+        assert await body.read() == b""
+    else:
+        with pytest.raises(BodyClosedError):
+            await body.read()
+
+
 class FlowControl(RuleBasedStateMachine):
     """A source that stops when it is told to, and a reader that reads when there is something."""
 

@@ -37,6 +37,11 @@ class _CountedBody(Body):
         self._source = source
         self._left = allowed
 
+    @property
+    def resumable(self) -> bool:
+        """See :attr:`gatewayd.Body.resumable`."""
+        return self._source.resumable
+
     async def read(self) -> bytes:
         """See :meth:`gatewayd.Body.read`.
 

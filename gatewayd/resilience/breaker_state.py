@@ -17,6 +17,10 @@ given: how a call ends that began in an earlier period says nothing about this o
 failure from before the breaker opened cannot spoil a recovery, and the machine needs no list of
 the calls under way.
 
+A probe may take long for reasons of its own, such as a client that sends slowly. So permits for
+probes are only waited for during ``open_for``; after that others are given. It is another period of
+the same recovery: how the probes of its earlier periods end still counts, whenever that is.
+
 Time is handed in with every call, in seconds that never go back.
 """
 
@@ -63,7 +67,8 @@ class BreakerPolicy:
         slow_ratio: Share of slow calls that opens it.
         open_for: Seconds for which it stays open.
         half_open_requests: Probes that may be under way at once while it is half-open, and that
-            must succeed in a row to close it.
+            must succeed in a row to close it. While they take longer than ``open_for``, as many
+            more are let through each time that this is over.
 
     """
 
@@ -106,8 +111,9 @@ class BreakerMachine:
 
     """
 
-    __slots__ = ("_changed", "_consecutive", "_period", "_policy", "_probes", "_slow_after",
-                 "_successes", "_window", "opens_at", "state")  # fmt: skip
+    __slots__ = ("_changed", "_consecutive", "_first_period", "_period", "_policy", "_probes",
+                 "_renews_at", "_slow_after", "_successes", "_window", "opens_at",
+                 "state")  # fmt: skip
 
     def __init__(
         self,
@@ -119,7 +125,8 @@ class BreakerMachine:
         self._policy = policy
         self._changed = changed
         self._slow_after = policy.slow_after or float("inf")
-        self._period = 1
+        self._period = self._first_period = 1  # of all, and of this recovery
+        self._renews_at = 0.0  # when probes are let through though as many are under way
         self._begin()
 
     def _begin(self) -> None:
@@ -130,7 +137,7 @@ class BreakerMachine:
             else TimeWindow(policy.window)
         )
         self._consecutive = 0  # failures since the last success
-        self._probes = 0  # under way
+        self._probes = 0  # of this period under way
         self._successes = 0  # of probes
 
     def admit(self, now: float) -> int:
@@ -143,7 +150,12 @@ class BreakerMachine:
             self._change(_HALF_OPEN)
         # Probes that have succeeded count as well: no more of them than are needed.
         if self._probes + self._successes >= self._policy.half_open_requests:
-            return REFUSED
+            if now < self._renews_at:
+                return REFUSED
+            self._period += 1
+            self._probes = 0
+        if not self._probes:
+            self._renews_at = now + self._policy.open_for
         self._probes += 1
         return self._period
 
@@ -157,11 +169,11 @@ class BreakerMachine:
             now: The time.
 
         """
-        if permit != self._period:
-            return
         slow = seconds >= self._slow_after
         if self.state is _HALF_OPEN:
-            self._record_probe(failed or slow, now)
+            self._record_probe(permit, failed or slow, now)
+            return
+        if permit != self._period:
             return
         self._window.add(failed, slow, now)
         if failed:
@@ -180,8 +192,10 @@ class BreakerMachine:
         """Return the seconds until a refused call may be tried again, as far as is known."""
         return max(0.0, self.opens_at - now)
 
-    def _record_probe(self, failed: bool, now: float) -> None:
-        self._probes -= 1
+    def _record_probe(self, permit: int, failed: bool, now: float) -> None:
+        if permit < self._first_period:
+            return
+        self.release(permit)
         if failed:
             self._open(now)
             return
@@ -216,7 +230,7 @@ class BreakerMachine:
 
     def _change(self, state: BreakerState) -> None:
         before, self.state = self.state, state
-        self._period += 1
+        self._first_period = self._period = self._period + 1
         self._begin()
         self._changed(before, state)
 

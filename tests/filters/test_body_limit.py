@@ -56,6 +56,22 @@ async def test_refuses_a_declared_length_before_anything_goes_upstream(body: byt
     assert not upstream.exchanges
 
 
+@pytest.mark.parametrize("resumable", [True, False])
+async def test_a_cancelled_read_loses_what_it_loses_at_the_source(resumable: bool) -> None:
+    class Source(Pieces):
+        @property
+        def resumable(self) -> bool:
+            return resumable
+
+    async def upstream(exchange: Exchange) -> Response:
+        assert isinstance(exchange.request.body, Body)
+        assert exchange.request.body.resumable is resumable
+        return Response(200)
+
+    async with running(BodyLimit, {"max_bytes": 5}) as body_limit:
+        await body_limit(make_exchange("POST", body=Source(b"1")), upstream)
+
+
 async def test_fails_a_chunked_body_at_the_first_piece_too_many() -> None:
     source = Pieces(b"123", b"456", b"789")
     exchange = make_exchange("POST", body=source)

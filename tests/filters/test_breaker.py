@@ -11,6 +11,7 @@ from gatewayd import (
     BreakerOpen,
     ConnectFailure,
     InstanceSpec,
+    IterBody,
     PoolExhausted,
     Reject,
     Response,
@@ -21,6 +22,8 @@ from gatewayd.testing.gateways import make_service
 from gatewayd_filters.breaker import BreakerConfig, BreakerFilter
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from gatewayd import Exchange, Gateway, Service
 
 SETTINGS = {"consecutive_failures": 2, "half_open_requests": 1, "open_for": 5}
@@ -142,6 +145,27 @@ async def test_slow_answers_open_it(gateway: Gateway, api: Service, clock: FakeC
     assert codes == ["200", "200", "breaker_open"]
 
 
+async def test_uploads_of_slow_clients_are_not_slow_answers(
+    gateway: Gateway, api: Service, clock: FakeClock
+) -> None:
+    def slow(exchange: Exchange) -> Response:
+        clock.advance(1)
+        return Response(200)
+
+    settings = {"min_requests": 2, "slow_after": 1}
+    async with running(BreakerFilter, settings, gateway=gateway) as one:
+        codes = []
+        for _ in range(3):
+            exchange = exchange_to(api)
+            exchange.request.body = IterBody(upload())
+            codes.append(await attempt(one, exchange, Recorder(slow)))
+    assert codes == ["200"] * 3
+
+
+async def upload() -> AsyncGenerator[bytes, None]:
+    yield b"piece"
+
+
 async def test_its_state_survives_a_reload(
     gateway: Gateway, api: Service, clock: FakeClock
 ) -> None:
@@ -174,6 +198,80 @@ async def test_breakers_of_instances_that_are_gone_are_dropped(
         api.replace(later)
         await attempt(one, exchange_to(api), Recorder())
         assert list(one._breakers["api"]) == ["http://10.0.0.3:80"]
+
+
+def shown(gateway: Gateway) -> dict[str, float]:
+    """What the gauge shows, by target."""
+    families = {family.name: family for family in gateway.metrics.read()}
+    gauge = families["gatewayd_breaker_state"]
+    return {labels[1]: cell.value for labels, cell in gauge.cells().items()}  # type: ignore[union-attr]  # no histogram
+
+
+async def test_the_gauge_shows_the_present_state(
+    gateway: Gateway, api: Service, clock: FakeClock
+) -> None:
+    forward = Recorder(TIMEOUT, TIMEOUT, Response(200))
+    url = api.available[0].url
+    seen = []
+    async with running(BreakerFilter, SETTINGS, gateway=gateway) as one:
+        for _ in range(3):
+            clock.advance(5)
+            await attempt(one, exchange_to(api), forward)
+            seen.append(shown(gateway))
+    assert seen == [{url: 0}, {url: 2}, {url: 0}]
+
+
+async def opened(gateway: Gateway, one: BreakerFilter, service: Service) -> None:
+    """Open the breaker of the first instance."""
+    for _ in range(2):
+        await attempt(one, exchange_to(service), Recorder(TIMEOUT))
+    assert shown(gateway)[service.available[0].url] == 2
+
+
+async def test_a_breaker_is_shown_no_more_when_its_instance_is_gone(
+    gateway: Gateway, api: Service
+) -> None:
+    async with running(BreakerFilter, SETTINGS, gateway=gateway) as one:
+        await opened(gateway, one, api)
+        api.replace(api.available[1:])
+        assert shown(gateway) == {}
+
+
+async def test_a_breaker_is_listed_no_more_when_its_instance_is_gone(
+    gateway: Gateway, api: Service
+) -> None:
+    async with running(BreakerFilter, SETTINGS, gateway=gateway) as one:
+        await opened(gateway, one, api)
+        api.replace(api.available[1:])
+        assert await one._list({}) == []
+
+
+@pytest.mark.parametrize("change", [{"open_for": 6}, None], ids=["settings", "no service"])
+async def test_a_breaker_is_shown_no_more_when_a_reload_has_dropped_it(
+    gateway: Gateway, api: Service, clock: FakeClock, change: dict[str, Any] | None
+) -> None:
+    other = make_service("other", "http://10.0.0.9:80")
+    fresh = make_gateway(services={"other": other} if change is None else {"api": api}, clock=clock)
+    fresh._kept, fresh.metrics = gateway._kept, gateway.metrics
+    async with running(BreakerFilter, {**SETTINGS, **(change or {})}, gateway=fresh):
+        async with running(BreakerFilter, SETTINGS, gateway=gateway) as old:
+            await opened(gateway, old, api)
+        assert shown(fresh) == {}
+
+
+async def test_a_retiring_generation_does_not_drop_breakers_of_new_instances(
+    gateway: Gateway, api: Service, clock: FakeClock
+) -> None:
+    after = make_service("api", "http://10.0.0.3:80")
+    fresh = make_gateway(services={"api": after}, clock=clock)
+    fresh._kept, fresh.metrics = gateway._kept, gateway.metrics
+    async with (
+        running(BreakerFilter, SETTINGS, gateway=gateway) as old,
+        running(BreakerFilter, SETTINGS, gateway=fresh) as new,
+    ):
+        await opened(fresh, new, after)
+        await attempt(old, exchange_to(api), Recorder())
+        assert await attempt(new, exchange_to(after), Recorder()) == "breaker_open"
 
 
 async def test_changes_are_events_of_the_gateway(gateway: Gateway, api: Service) -> None:

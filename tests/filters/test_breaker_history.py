@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from gatewayd import (
+    BreakerChange,
     BreakerOpen,
+    BreakerState,
     BreakerTransition,
     ConfigError,
     ConnectFailure,
@@ -18,6 +20,7 @@ from gatewayd import (
 from gatewayd.store.settings import StoreConfig
 from gatewayd.testing import FakeClock, Recorder, make_exchange, make_gateway, make_service, running
 from gatewayd_filters.breaker import BreakerFilter
+from gatewayd_filters.breaker.history import MAX_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,6 +88,21 @@ async def test_transitions_are_kept(tmp_path: Path) -> None:
     assert (row.service, row.instance, row.state) == ("shop", URL, "open")
     assert row.until is not None
     assert row.until - row.at == 60_000_000
+
+
+async def test_all_that_waits_is_written_at_the_end(tmp_path: Path) -> None:
+    change = BreakerChange("", BreakerState.CLOSED, BreakerState.OPEN)
+    urls = [f"http://127.0.0.1:{port}" for port in range(1000, 1000 + 2 * MAX_BATCH + 1)]
+    async with node(tmp_path) as (breaker, _):
+        history = breaker._history
+        assert history is not None
+        for url in urls:
+            history.note("shop", url, change, 60)
+        await breaker.gateway.close()
+        store = breaker.gateway.store
+        assert store is not None
+        rows = await store.breaker_states.latest(history._node)
+    assert {row.instance for row in rows} == set(urls)
 
 
 async def test_a_store_that_is_away_is_no_reason_not_to_start(tmp_path: Path) -> None:

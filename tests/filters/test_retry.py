@@ -224,6 +224,41 @@ async def test_when_all_breakers_are_open_each_was_asked_once() -> None:
     assert len(upstream.picks) == len(INSTANCES) + 1  # and found that it was asked already
 
 
+async def test_beside_an_open_breaker_one_that_has_failed_gets_the_attempts_that_are_left() -> None:
+    doors, well = INSTANCES[:2], INSTANCES[2]
+    answers = iter([RESET, RESET, Response(200)])
+    picks = []
+
+    async def upstream(exchange: Exchange) -> Response:
+        # As one that keeps clients to their instance: of equals it takes the same one every time.
+        fresh = [one for one in (well, *doors) if one not in exchange.tried]
+        exchange.instance = (fresh or doors)[0]
+        picks.append(exchange.instance)
+        if exchange.instance in doors:
+            raise BreakerOpen
+        answer = next(answers)
+        if isinstance(answer, Response):
+            return answer
+        raise answer
+
+    assert (await attempt(upstream, attempts=3)).status == 200
+    assert picks.count(well) == 3
+
+
+async def test_an_attempt_that_opens_the_last_breaker_is_the_last() -> None:
+    upstream = Upstream(BreakerOpen(), BreakerOpen(), RESET, BreakerOpen(7))
+    with pytest.raises(BreakerOpen) as caught:
+        await attempt(upstream, attempts=10)
+    assert caught.value.headers == [("Retry-After", "7")]
+
+
+async def test_a_breaker_in_front_of_the_balancer_is_asked_once() -> None:
+    upstream = Recorder(BreakerOpen())
+    with pytest.raises(BreakerOpen):
+        await attempt(upstream)
+    assert len(upstream.exchanges) == 1
+
+
 async def test_open_breakers_of_a_large_service_are_not_all_asked() -> None:
     picks = 0
 
@@ -369,6 +404,74 @@ async def test_the_reader_of_a_failed_attempt_takes_nothing_from_the_next() -> N
     assert await readers[0] == b"all"
 
 
+class OneThenMore:
+    """A body whose second piece is still to come when the first attempt breaks off.
+
+    That attempt's reader is cancelled, as ``upstream`` does it; the next attempt reads all.
+    """
+
+    def __init__(self) -> None:
+        self.attempts = 0
+        self.may_end = asyncio.Event()
+        self.ended = asyncio.Event()
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        try:
+            yield b"one"
+            await self.may_end.wait()
+            yield b"two"
+        finally:
+            self.ended.set()
+
+    async def upstream(self, exchange: Exchange) -> Response:
+        self.attempts += 1
+        if self.attempts == 1:
+            body = exchange.request.body
+            assert isinstance(body, Body)
+            assert await body.read() == b"one"
+            reader = asyncio.ensure_future(body.read())
+            await asyncio.sleep(0)  # it has begun
+            await asyncio.sleep(0)  # and so has what it waits for
+            reader.cancel()
+            await asyncio.wait({reader})
+            raise RESET
+        self.may_end.set()
+        return Response(200, body=await read_body(exchange.request))
+
+
+async def test_a_reader_that_is_cancelled_does_not_cut_the_body_of_the_next_attempt() -> None:
+    source = OneThenMore()
+    response = await attempt(source.upstream, "PUT", IterBody(source.pieces()))
+    assert response.body == b"onetwo"
+
+
+async def test_a_read_that_nobody_takes_over_is_stopped_with_the_exchange() -> None:
+    source = OneThenMore()
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    async with running(Retry, {**QUICK, "attempts": 1}, gateway=gateway) as retry:
+        values: dict[Any, Any] = {"service": SERVICE_OF_THREE}
+        exchange = make_exchange("PUT", body=IterBody(source.pieces()), values=values)
+        with pytest.raises(UpstreamReset):
+            await retry(exchange, source.upstream)
+        assert not source.ended.is_set()
+        assert exchange.finish() == []
+        await source.ended.wait()
+
+
+async def test_closing_the_body_stops_the_read_under_way() -> None:
+    source = OneThenMore()
+
+    async def upstream(exchange: Exchange) -> Response:
+        if source.attempts == 0:
+            return await source.upstream(exchange)
+        assert isinstance(exchange.request.body, Body)
+        await exchange.request.body.aclose()
+        return Response(200)
+
+    await attempt(upstream, "PUT", IterBody(source.pieces()))
+    assert source.ended.is_set()
+
+
 async def test_trailers_are_replayed() -> None:
     class Trailing(Watched):
         async def read(self) -> bytes:
@@ -422,6 +525,27 @@ async def test_a_slow_first_attempt_is_overtaken_and_cancelled() -> None:
         assert (await retry(exchange, upstream)).status == 200
     assert upstream.cancelled == 1
     assert exchange.instance is INSTANCES[1]
+
+
+async def test_a_hedge_passes_by_an_instance_with_an_open_breaker() -> None:
+    upstream = Slow(BreakerOpen(), Response(200))
+    assert (await attempt(upstream, **HEDGE)).status == 200
+    assert upstream.picks == [INSTANCES[1], INSTANCES[2]]
+
+
+async def test_a_hedge_does_not_go_to_the_slow_instance_when_all_others_are_shut() -> None:
+    upstream = Slow(BreakerOpen())
+
+    async def answer_after_the_hedge(exchange: Exchange) -> Response:
+        try:
+            return await upstream(exchange)
+        except BreakerOpen:
+            if len(upstream.picks) == 2:
+                upstream.may_answer.set()
+            raise
+
+    assert (await attempt(answer_after_the_hedge, **HEDGE)).status == 202
+    assert upstream.picks == [INSTANCES[1], INSTANCES[2]]
 
 
 async def test_a_failed_hedge_waits_for_the_first_attempt() -> None:
@@ -478,6 +602,53 @@ async def test_a_client_that_leaves_cancels_both() -> None:
     assert len(cancelled) == 2
 
 
+@pytest.mark.parametrize(
+    ("hedge", "status", "seconds"), [(Response(200), 200, 0.25), (RESET, 202, 3.0)]
+)
+async def test_a_hedge_is_an_attempt_and_the_winner_s_time_counts(
+    hedge: Answer, status: int, seconds: float
+) -> None:
+    upstream = Slow(hedge)
+
+    async def counting(exchange: Exchange) -> Response:
+        exchange.attempts += 1
+        is_hedge = bool(exchange.tried)
+        try:
+            return await upstream(exchange)
+        except UpstreamReset:
+            upstream.may_answer.set()
+            raise
+        finally:
+            exchange.upstream_seconds = 0.25 if is_hedge else 3.0
+
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    async with running(Retry, HEDGE, gateway=gateway) as retry:
+        exchange = make_exchange(values={"service": SERVICE_OF_THREE})
+        assert (await retry(exchange, counting)).status == status
+    assert (exchange.attempts, exchange.upstream_seconds) == (2, seconds)
+
+
+async def test_both_attempts_count_where_the_client_leaves() -> None:
+    both = asyncio.Event()
+
+    async def upstream(exchange: Exchange) -> Response:
+        exchange.attempts += 1
+        exchange.instance = INSTANCES[0]
+        if exchange.tried:
+            both.set()
+        await asyncio.Event().wait()
+        return Response(200)
+
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    async with running(Retry, HEDGE, gateway=gateway) as retry:
+        exchange = make_exchange(values={"service": SERVICE_OF_THREE})
+        running_attempt = asyncio.ensure_future(retry(exchange, upstream))
+        await both.wait()
+        running_attempt.cancel()
+        await asyncio.wait({running_attempt})
+    assert exchange.attempts == 2
+
+
 async def test_what_an_attempt_left_to_do_at_the_end_is_done_once_for_each() -> None:
     finished = []
     upstream = Slow(Response(200))
@@ -523,16 +694,17 @@ async def test_both_failing_counts_as_one_attempt_that_is_retried() -> None:
     assert upstream.picks == [INSTANCES[0], INSTANCES[1]]
 
 
-async def test_a_percentile_learns_from_answers() -> None:
+@pytest.mark.parametrize(("status", "wait"), [(200, 0.010), (404, 0.010), (503, 5.0)])
+async def test_a_percentile_learns_from_good_answers(status: int, wait: float) -> None:
     gateway = make_gateway(services={"api": SERVICE_OF_THREE})
     clock: Any = gateway.clock
 
     async def upstream(exchange: Exchange) -> Response:
         clock.advance(0.010)
-        return Response(200)
+        return Response(status)
 
-    settings = {"hedge": {"after": 5.0, "percentile": 95}}
+    settings = {"hedge": {"after": 5.0, "percentile": 95}, "attempts": 1}
     async with running(Retry, settings, gateway=gateway) as retry:
         for _ in range(100):
             await retry(make_exchange(values={"service": SERVICE_OF_THREE}), upstream)
-        assert retry._latencies["api"].wait == pytest.approx(0.010)
+        assert retry._latencies["api"].wait == pytest.approx(wait)

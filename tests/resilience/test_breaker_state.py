@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from itertools import pairwise
 from typing import Any
 
@@ -73,6 +74,41 @@ def test_probes_are_limited_until_one_ends_without_an_outcome() -> None:
     assert machine.admit(6.0) != REFUSED
 
 
+def test_probes_that_take_long_are_not_waited_for() -> None:
+    machine = opened(open_for=5.0, half_open_requests=2)
+    assert machine.admit(6.0) != REFUSED
+    assert machine.admit(8.0) != REFUSED
+    assert machine.admit(10.999) == REFUSED
+    call(machine, 11.0)
+    call(machine, 11.0)
+    assert machine.state is CLOSED
+
+
+def test_no_more_probes_at_once_after_an_idle_time() -> None:
+    machine = opened(open_for=5.0, half_open_requests=2)
+    machine.release(machine.admit(6.0))
+    permits = [machine.admit(60.0) for _ in range(3)]
+    assert permits[2] == REFUSED
+
+
+@pytest.mark.parametrize(("failed", "state"), [(False, CLOSED), (True, OPEN)])
+def test_probes_that_take_long_count_when_they_end(failed: bool, state: BreakerState) -> None:
+    machine = opened(open_for=5.0, half_open_requests=2)
+    late = [machine.admit(6.0) for _ in range(2)]
+    assert machine.admit(12.0) != REFUSED
+    machine.record(late[0], False, 10.0, 16.0)
+    machine.record(late[1], failed, 10.0, 16.0)
+    assert machine.state is state
+
+
+def test_a_late_probe_that_ends_without_an_outcome_lets_no_other_one_through() -> None:
+    machine = opened(open_for=5.0, half_open_requests=1)
+    late = machine.admit(6.0)
+    assert machine.admit(12.0) != REFUSED
+    machine.release(late)
+    assert machine.admit(12.0) == REFUSED
+
+
 def test_as_many_successful_probes_as_are_let_through_close_it() -> None:
     machine = opened(half_open_requests=2)
     call(machine, 6.0)
@@ -135,6 +171,7 @@ class Breakers(RuleBasedStateMachine):
         self.now = 0.0
         self.opened_at = 0.0
         self.probes: set[int] = set()  # under way, by a number of our own
+        self.lent: dict[int, list[float]] = {}  # permit of probes -> when it was given
         self.issued = 0
         self.numbers: dict[int, tuple[int, int]] = {}  # number -> permit, changes at that time
 
@@ -155,6 +192,9 @@ class Breakers(RuleBasedStateMachine):
             self.numbers[self.issued] = (permit, len(self.changes))
             if self.machine.state is HALF_OPEN:
                 self.probes.add(self.issued)
+                self.lent.setdefault(permit, []).append(self.now)
+        elif before is HALF_OPEN:
+            assert self.now < max(self.lent[max(self.lent)]) + self.policy.open_for
         return self.issued, self.machine.state
 
     @rule(given=consumes(permits), failed=st.booleans(), seconds=st.floats(0, 2))
@@ -194,11 +234,10 @@ class Breakers(RuleBasedStateMachine):
 
     @invariant()
     def no_more_probes_than_allowed(self) -> None:
-        if self.machine.state is HALF_OPEN:
-            current = {
-                number for number in self.probes if self.numbers[number][1] == len(self.changes)
-            }
-            assert len(current) <= self.policy.half_open_requests
+        under_way = Counter(self.numbers[number][0] for number in self.probes)
+        assert max(under_way.values(), default=0) <= self.policy.half_open_requests
+        begun = [times[0] for _, times in sorted(self.lent.items())]
+        assert all(late - early >= self.policy.open_for for early, late in pairwise(begun))
 
     @invariant()
     def half_open_is_never_stuck(self) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gatewayd import Balancer, Seconds, StrategyConfig, UpstreamError
+from gatewayd import Balancer, Seconds, StrategyConfig, UpstreamError, UpstreamTimeout
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,10 +78,12 @@ class PowerOfTwoChoices(Balancer):
         """Take the latency in; see :meth:`gatewayd.Balancer.done`.
 
         A client that left proves only that it took at least so long. A refusal, as of an open
-        breaker, says nothing of the instance.
+        breaker, and the slowness of a client say nothing of the instance.
         """
         latency = self._latencies.get(instance.url)
         if isinstance(error, UpstreamError):
+            if isinstance(error, UpstreamTimeout) and not error.instance_failed:
+                return
             seconds = max(seconds, self._failure)
         elif isinstance(error, asyncio.CancelledError):
             if latency is None or seconds <= latency.seconds:

@@ -18,6 +18,7 @@ class RoundRobin(Balancer):
     """Takes the instances in turn, whatever their weights.
 
     Workers begin at random places: in step they would all send to the same instance at once.
+    Attempts that are made again go to a random one of the others, and take no turn.
     """
 
     name = "round_robin"
@@ -27,6 +28,10 @@ class RoundRobin(Balancer):
         start = random.randrange(1 << 16)  # noqa: S311  # spreads load, protects nothing
         self._turn = itertools.count(start).__next__
 
-    def pick(self, instances: Sequence[Instance], exchange: Exchange) -> Instance:  # noqa: ARG002
+    def pick(self, instances: Sequence[Instance], exchange: Exchange) -> Instance:
         """See :meth:`gatewayd.Balancer.pick`."""
+        if exchange.tried:
+            # With turns, an instance that fails would bring them into step: of two, each exchange's
+            # first attempt would go to it.
+            return random.choice(instances)  # noqa: S311  # spreads load
         return instances[self._turn() % len(instances)]

@@ -19,7 +19,6 @@ from gatewayd import (
     BreakerChange,
     BreakerListener,
     BreakerPolicy,
-    BreakerState,
     ConfigError,
     ConfigIssue,
     Filter,
@@ -30,13 +29,14 @@ from gatewayd import (
     status_codes,
 )
 from gatewayd_filters.breaker.history import History
+from gatewayd_filters.breaker.shown import Shown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatewayd import Exchange, Forward, Gateway, Response, Service
+    from gatewayd_filters.breaker.shown import Breakers
 
-_SHOWN = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -56,14 +56,16 @@ class BreakerConfig(FilterConfig):
     consecutive_failures: int = Field(0, ge=0, le=100_000)
     """Failures in a row that open it, however few exchanges there are; 0 for none."""
     slow_after: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
-    """Seconds to the response head from which on an exchange is slow; 0 where none is."""
+    """Seconds to the response head from which on an exchange is slow; 0 where none is. One whose
+    request body was still to come when it was forwarded never is: that is the client's speed."""
     slow_ratio: Ratio = 0.5
     """Share of slow exchanges that opens it."""
     open_for: Seconds = 5.0
     """Seconds for which it stays open. Hystrix's."""
     half_open_requests: int = Field(3, ge=1, le=1000)
     """Exchanges that it lets through at once after that; if all of them succeed it closes, if one
-    fails it opens again."""
+    fails it opens again. While they take longer than `open_for`, as an upload of a slow client may,
+    as many more are let through each time that this is over."""
     statuses: tuple[StatusPattern, ...] = ("5xx",)
     """Statuses that are failures."""
 
@@ -93,18 +95,14 @@ class BreakerFilter(Filter[BreakerConfig]):
         super().__init__(config, gateway)
         self._statuses = status_codes(config.statuses)
         self._policy = config.policy
+        self._slow_after = config.slow_after or float("inf")
         self._per_instance = config.scope == "instance"
         self._clock = gateway.clock
         # By service, then by URL; routes with the same settings share them, also over reloads.
-        self._breakers: dict[str, dict[str, Breaker]] = {
+        self._breakers: Breakers = {
             name: gateway.keep(("breaker", name, config), dict) for name in gateway.services
         }
-        self._shown = gateway.metrics.gauge(
-            "gatewayd_breaker_state",
-            "State of a breaker in the worker where it is worst: 0 closed, 1 half-open, 2 open.",
-            ("service", "target"),
-            combine="max",
-        )
+        self._shown = gateway.keep(("breaker", "shown"), lambda: Shown(gateway.metrics))
         self._transitions = gateway.metrics.counter(
             "gatewayd_breaker_transitions", "Changes of breakers' states.", ("service", "to")
         )
@@ -120,6 +118,8 @@ class BreakerFilter(Filter[BreakerConfig]):
 
     async def _list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         now = self._clock()
+        for service in self._breakers:
+            self._shown.forget_gone(service)
         return [
             {
                 "service": service,
@@ -144,9 +144,14 @@ class BreakerFilter(Filter[BreakerConfig]):
         return [{"service": service, "target": target} for service, target, _ in chosen]
 
     async def start(self) -> None:
-        """Learn how breakers were left."""
+        """Learn how breakers were left, and show their states."""
+        self._shown.add(self, self._breakers, self.gateway.services)
         if self._history is not None:
             await self._history.start()
+
+    async def close(self) -> None:
+        """Show them no more."""
+        self._shown.remove(self)
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`.
@@ -174,32 +179,29 @@ class BreakerFilter(Filter[BreakerConfig]):
                 breaker.release(permit)
             raise
         now = clock()
-        breaker.record(permit, response.status in self._statuses, now - started, now)
+        seconds = now - started
+        if seconds >= self._slow_after and not isinstance(exchange.request.body, bytes):
+            seconds = 0.0
+        breaker.record(permit, response.status in self._statuses, seconds, now)
         return response
 
     def _make(self, service: Service, target: str) -> Breaker:
         """Make a breaker, and drop those of instances that are gone."""
-        breakers = self._breakers[service.name]
-        for url in breakers.keys() - service.instances.keys() - {service.name}:
-            del breakers[url]
-            self._shown.forget(service.name, url)
+        self._shown.forget_gone(service.name)
         name = f"{target} of {service.name}" if self._per_instance else f"service {target}"
-        shown = self._shown.labels(service.name, target)
 
-        def show(change: BreakerChange) -> None:
-            shown.value = _SHOWN[change.after]
+        def count(change: BreakerChange) -> None:
             self._transitions.labels(service.name, change.after.value).value += 1
 
-        listeners: list[BreakerListener] = [self.gateway.events.publish, show]
+        listeners: list[BreakerListener] = [self.gateway.events.publish, count]
         history, instance = self._history, target if self._per_instance else ""
         left = 0.0
         if history is not None:
             open_for = self._policy.open_for
             listeners.append(lambda one: history.note(service.name, instance, one, open_for))
             left = history.seconds_left(service.name, instance)
-        breaker = breakers[target] = Breaker(
-            name, self._policy, clock=self._clock, on_change=listeners
-        )
+        breaker = Breaker(name, self._policy, clock=self._clock, on_change=listeners)
+        self._breakers[service.name][target] = breaker
         if left:
             breaker.reopen(left)
         return breaker

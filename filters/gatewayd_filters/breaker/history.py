@@ -96,11 +96,11 @@ class History:
                 purge_at = time.monotonic() + _PURGE_SECONDS
                 await self._purge()
 
-    async def flush(self) -> None:
-        """Write a batch; what cannot be written waits."""
+    async def flush(self) -> bool:
+        """Write a batch, and return whether one was written; what cannot be written waits."""
         batch = [self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))]
         if not batch:
-            return
+            return False
         try:
             await self._store.breaker_states.record(batch)
         except BaseException as error:
@@ -108,6 +108,8 @@ class History:
             if not isinstance(error, Exception):
                 raise
             logger.debug("the history of breakers waits: %r", error)
+            return False
+        return True
 
     async def _purge(self) -> None:
         before = time.time_ns() // 1000 - KEPT_DAYS * 86_400_000_000
@@ -124,7 +126,8 @@ class History:
         await asyncio.gather(self._task, return_exceptions=True)
         try:
             async with asyncio.timeout(_CLOSE_SECONDS):
-                await self.flush()
+                while await self.flush():
+                    pass
         except TimeoutError:
             logger.warning("the store does not take the last transitions of breakers in time")
         self._dropped.value += len(self._waiting)

@@ -20,11 +20,13 @@ from typing import TypeAlias
 
 from gatewayd import (
     Backoff,
+    Body,
     BreakerOpen,
     Exchange,
     Filter,
     Forward,
     Gateway,
+    Instance,
     Request,
     Response,
     RetryBudget,
@@ -32,6 +34,7 @@ from gatewayd import (
     UpstreamError,
 )
 from gatewayd_filters.retry.config import RetryConfig
+from gatewayd_filters.retry.doors import leave_out, note_tried
 from gatewayd_filters.retry.hedge import Latencies, hedged
 from gatewayd_filters.retry.replay import Replay
 
@@ -40,7 +43,6 @@ __all__ = ["Retry", "RetryConfig"]
 Outcome: TypeAlias = Response | UpstreamError | BreakerOpen
 
 _HEDGED = frozenset({"GET", "HEAD"})
-_MOST_PICKS = 10  # instances with an open breaker that one exchange looks at
 _NEVER = float("inf")
 
 
@@ -100,9 +102,7 @@ class Retry(Filter[RetryConfig]):
         replay = None
         body = request.body
         if not isinstance(body, bytes):
-            # What may not be repeated once it was sent has nothing to keep.
-            keeps = request.method in self.config.methods
-            replay = Replay(body, self.config.replay_bytes if keeps else 0)
+            replay = self._replay(exchange, body)
             request.body = replay.body()
         outcome: Outcome
         try:
@@ -112,6 +112,14 @@ class Retry(Filter[RetryConfig]):
         except (UpstreamError, BreakerOpen) as error:
             outcome = error
         return await self._again(exchange, forward, outcome, replay)
+
+    def _replay(self, exchange: Exchange, body: Body) -> Replay:
+        # What may not be repeated once it was sent has nothing to keep.
+        keeps = exchange.request.method in self.config.methods
+        replay = Replay(body, self.config.replay_bytes if keeps else 0)
+        if not body.resumable:
+            exchange.on_finish(lambda _, __: replay.stop())
+        return replay
 
     def _hedging(self, service: str, forward: Forward) -> Forward:
         """Return a ``forward`` that starts a second attempt while the first one is slow."""
@@ -132,35 +140,26 @@ class Retry(Filter[RetryConfig]):
         self, exchange: Exchange, forward: Forward, outcome: Outcome, replay: Replay | None
     ) -> Response:
         """Try until an attempt succeeds or none may follow; ``outcome`` is that of the first."""
-        made = closed_doors = 0
+        made = 0
+        closed: tuple[Instance, ...] = ()
         while True:
-            instance = exchange.instance
-            tried = exchange.tried
             if isinstance(outcome, BreakerOpen):
-                closed_doors += 1
-                if instance in tried or closed_doors > _MOST_PICKS:
-                    raise outcome
-                wait: float | None = None
+                closed = leave_out(exchange, closed, outcome)
             else:
                 made += 1
                 wait = self._wait(exchange, outcome, made, replay)
                 if wait is None:
                     return _result(outcome)
-            if instance is not None:
-                exchange.tried = (*tried, instance)
-            if isinstance(outcome, Response):
-                await outcome.discard()
-            if wait:
-                await asyncio.sleep(wait)
+                note_tried(exchange)
+                if isinstance(outcome, Response):
+                    await outcome.discard()
+                if wait:
+                    await asyncio.sleep(wait)
             if replay is not None:
                 exchange.request.body = replay.body()
-            try:
-                outcome = await forward(exchange)
-            except (UpstreamError, BreakerOpen) as error:
-                outcome = error
-            else:
-                if outcome.status not in self._statuses:
-                    return outcome
+            outcome = await _try(exchange, forward)
+            if isinstance(outcome, Response) and outcome.status not in self._statuses:
+                return outcome
 
     def _wait(
         self,
@@ -187,6 +186,14 @@ class Retry(Filter[RetryConfig]):
 def _service(exchange: Exchange) -> str:
     assert exchange.service is not None  # noqa: S101  # required
     return exchange.service.name
+
+
+async def _try(exchange: Exchange, forward: Forward) -> Outcome:
+    """Make an attempt; what another one may follow is returned, not raised."""
+    try:
+        return await forward(exchange)
+    except (UpstreamError, BreakerOpen) as error:
+        return error
 
 
 def _may_be_hedged(request: Request) -> bool:

@@ -10,7 +10,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from gatewayd import Exchange, Response
+from gatewayd import BreakerOpen, Exchange, Response
+from gatewayd_filters.retry.doors import MOST_DOORS, note_tried
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -78,7 +79,8 @@ async def hedged(
     except asyncio.CancelledError:
         await _drop(first)
         raise
-    latencies.add(clock() - started)
+    if response.status not in statuses:  # an instance that fails at once would have all hedged
+        latencies.add(clock() - started)
     return response
 
 
@@ -90,7 +92,7 @@ async def _race(
 ) -> Response:
     """Start the second attempt, and take the better of both."""
     twin = _twin(exchange)
-    second = asyncio.ensure_future(forward(twin))
+    second = asyncio.ensure_future(_to_a_fresh_one(twin, forward))
     try:
         winner = await _first_good([first, second], statuses)
         await _drop(second if winner is first else first)
@@ -98,8 +100,11 @@ async def _race(
         await _drop(second)
         _finish(twin, asyncio.CancelledError())
         raise
+    finally:
+        exchange.attempts += twin.attempts
     if winner is second:
         exchange.take_over(twin)
+        exchange.upstream_seconds = twin.upstream_seconds
         exchange.on_finish(lambda _, error: _finish(twin, error))
     else:
         _finish(twin, asyncio.CancelledError())
@@ -116,6 +121,27 @@ def _twin(exchange: Exchange) -> Exchange:
     if exchange.instance is not None:
         twin.tried = (*exchange.tried, exchange.instance)
     return twin
+
+
+async def _to_a_fresh_one(twin: Exchange, forward: Forward) -> Response:
+    """Forward the second attempt, past instances with an open breaker.
+
+    Only while there are others: the one that the first attempt waits for is not asked twice.
+
+    Raises:
+        BreakerOpen: there was none.
+
+    """
+    while True:
+        try:
+            return await forward(twin)
+        except BreakerOpen:
+            note_tried(twin)
+            tried, service = twin.tried, twin.service
+            if service is None or len(tried) > MOST_DOORS:
+                raise
+            if all(one in tried for one in service.available):
+                raise
 
 
 async def _first_good(

@@ -16,13 +16,14 @@ class Replay:
 
     """
 
-    __slots__ = ("_kept", "_left", "_lock", "source")
+    __slots__ = ("_kept", "_left", "_lock", "_reading", "source")
 
     def __init__(self, source: Body, limit: int) -> None:
         self.source = source
         self._kept: list[bytes] | None = []
         self._left = limit
         self._lock = asyncio.Lock()
+        self._reading: asyncio.Task[bytes] | None = None  # a read of the source
 
     @property
     def possible(self) -> bool:
@@ -39,13 +40,35 @@ class Replay:
         async with self._lock:
             if self._kept is not None and index < len(self._kept):
                 return self._kept[index]
-            piece = await self.source.read()
+            piece = await self._read()
             self._left -= len(piece)
             if self._left < 0:
                 self._kept = None
             elif piece and self._kept is not None:
                 self._kept.append(piece)
             return piece
+
+    async def _read(self) -> bytes:
+        """Read the next piece of the source; a reader that is cancelled leaves it to the next."""
+        if self._kept is None or self.source.resumable:
+            return await self.source.read()
+        if self._reading is None:
+            self._reading = asyncio.create_task(self.source.read(), name="gatewayd retry body")
+        piece = await asyncio.shield(self._reading)
+        self._reading = None
+        return piece
+
+    def stop(self) -> None:
+        """Stop a read that no reader waits for any more; nobody reads on."""
+        if self._reading is not None:
+            self._reading.cancel()
+
+    async def aclose(self) -> None:
+        """Abandon the source, so that there is no next attempt."""
+        self.stop()
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+        await self.source.aclose()
 
 
 class _ReplayedBody(Body):
@@ -67,4 +90,4 @@ class _ReplayedBody(Body):
 
     async def aclose(self) -> None:
         """See :meth:`gatewayd.Body.aclose`: abandons the source, so there is no next attempt."""
-        await self._replay.source.aclose()
+        await self._replay.aclose()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd import ConnectFailure, Instance, Reject
+from gatewayd import ConnectFailure, Instance, Reject, UpstreamTimeout
 from gatewayd.testing import FakeClock, make_exchange
 from tests.support.balancing import FakePool, assert_shares, make_balancer, make_instances, url
 
@@ -87,6 +87,17 @@ def test_what_says_nothing_of_the_instance_does_not_count(
     p2c.done(fine, 0.2, None)
     p2c.done(refused, 0.0001, error)
     assert set(picks(p2c, instances)) == {fine.url}
+
+
+@pytest.mark.parametrize("instance_failed", [True, False])
+def test_a_time_out_counts_unless_the_client_was_slow(p2c: Balancer, instance_failed: bool) -> None:
+    late, other = instances = make_instances([1, 1])
+    p2c.done(late, 0.1, None)
+    p2c.done(other, 0.2, None)
+    error = UpstreamTimeout("late", sent=True)
+    error.instance_failed = instance_failed
+    p2c.done(late, 30.0, error)
+    assert set(picks(p2c, instances)) == {other.url if instance_failed else late.url}
 
 
 def test_a_client_that_left_after_long_shows_a_slow_instance(p2c: Balancer) -> None:
