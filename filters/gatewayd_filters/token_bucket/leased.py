@@ -99,11 +99,13 @@ class LeasedBackend:
 
     async def _fetch_and_take(self, charges: Sequence[Charge]) -> Verdict:
         keys = tuple(charge.key for charge in charges)
-        while (fetching := self._fetching.get(keys)) is not None:
+        fetching = self._fetching.get(keys)
+        if fetching is not None:
             await asyncio.shield(fetching)  # one question serves all who ask meanwhile
             verdict = self._spend(charges)
-            if verdict is not None:
-                return verdict
+            # Who gets nothing of it asks for itself, all of them in one call: if one asked and the
+            # others waited for it again, N requests above a limit would be N calls one by one.
+            return verdict if verdict is not None else await self._redis.take(charges)
         fetching = self._fetching[keys] = asyncio.get_running_loop().create_future()
         try:
             return await self._lease(charges)
