@@ -150,6 +150,23 @@ class LeasedBackend:
             self._leases.move_to_end(key)
         return lease
 
+    async def held(self, charge: Charge) -> float:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`.
+
+        What this node has taken and not spent counts, as its requests are served from it.
+        """
+        held = await self._redis.held(charge)
+        lease = self._leases.get(charge.key)
+        return held if lease is None or self._clock() >= lease.until else held + lease.tokens
+
+    async def fill(self, charge: Charge) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`.
+
+        Slices of other nodes remain, and are spent or lost in their time.
+        """
+        self._leases.pop(charge.key, None)
+        await self._redis.fill(charge)
+
     async def start(self) -> None:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""
         await self._redis.start()

@@ -15,14 +15,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from gatewayd import RedisUnavailable
-from gatewayd_filters.token_bucket.backend import BackendUnavailable
+from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge
 from gatewayd_filters.token_bucket.memory import judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
     from gatewayd import Redis
-    from gatewayd_filters.token_bucket.backend import Charge, Limit, Verdict
+    from gatewayd_filters.token_bucket.backend import Limit, Verdict
     from gatewayd_filters.token_bucket.meter import Meter
 
     Question: TypeAlias = "tuple[Sequence[Charge], asyncio.Future[Verdict]]"
@@ -34,6 +34,14 @@ MAX_WAITING = 10_000
 
 _SCRIPT = files("gatewayd_filters.token_bucket").joinpath("take.lua").read_bytes()
 _SHA1 = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()  # Redis' name for the script
+
+# Writes a full bucket that expires at once: a missing one is full, but DEL would be one right more
+# for the gateway's user.
+_FILL = b"""
+local time = redis.call('TIME')
+local now = string.format('%.0f', tonumber(time[1]) * 1000000 + tonumber(time[2]))
+return redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. now .. ' 0 ' .. now, 'PX', '1')
+"""
 
 
 @lru_cache(maxsize=4096)
@@ -145,6 +153,19 @@ class RedisBackend:
             label = key.partition("|")[0]
             name = self._names[key] = f"{self._prefix}{{{_tag(key)}}}:{label}"
         return name
+
+    async def held(self, charge: Charge) -> float:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`."""
+        verdict = await self.take((Charge(charge.key, charge.limit, 0.0),))
+        return verdict.remaining[0]
+
+    async def fill(self, charge: Charge) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`."""
+        name, burst = self._name(charge.key), repr(charge.limit.burst)
+        try:
+            await self._redis.call(lambda client: client.eval(_FILL, keys=[name], args=[burst]))
+        except RedisUnavailable as error:
+            raise BackendUnavailable(repr(error)) from error
 
     async def start(self) -> None:
         """Connect; see :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""
