@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from functools import lru_cache
 from importlib.resources import files
 from itertools import islice
@@ -31,6 +32,8 @@ MAX_BATCH = 128
 """Questions in one call: some hundred microseconds, for which Redis does nothing else."""
 MAX_WAITING = 10_000
 """Questions that may wait for an answer; more of them are an outage."""
+
+logger = logging.getLogger("gatewayd.filters.token_bucket")
 
 _SCRIPT = files("gatewayd_filters.token_bucket").joinpath("take.lua").read_bytes()
 _SHA1 = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()  # Redis' name for the script
@@ -67,6 +70,7 @@ class RedisBackend:
         self._cluster = redis.config.cluster
         self._pending: list[Question] = []
         self._waiting = 0
+        self._failing = False
         self._names: dict[str, str] = {}
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -123,12 +127,17 @@ class RedisBackend:
             for number in answers:
                 key, granted, seconds = keys[int(number) - 1], next(answers), next(answers)
                 self._meter.observe(key, limits[key], float(granted), float(seconds))
-        except BaseException as error:
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(BackendUnavailable(repr(error)))
-            if not isinstance(error, RedisUnavailable):
-                raise
+            self._failing = False
+        except RedisUnavailable as error:  # of which the link has told
+            _fail(batch, error)
+        except Exception as error:
+            _fail(batch, error)
+            if not self._failing:  # an outage is told of once
+                logger.warning("Redis' answer about token buckets cannot be used: %.200r", error)
+            self._failing = True
+        except asyncio.CancelledError as error:
+            _fail(batch, error)
+            raise
         finally:
             self._waiting -= len(batch)
 
@@ -183,3 +192,10 @@ def _tag(key: str) -> str:
     """Return what all buckets of a caller have in common, free of braces."""
     caller = key.partition("|")[2]
     return caller.replace("%", "%25").replace("{", "%7B").replace("}", "%7D") or "all"
+
+
+def _fail(batch: list[Question], error: BaseException) -> None:
+    """Answer all questions that have no answer yet with an outage."""
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(BackendUnavailable(repr(error)))
