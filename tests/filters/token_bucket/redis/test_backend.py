@@ -214,6 +214,30 @@ async def test_an_outage_costs_the_time_out_until_it_is_known(
     assert not buckets._redis.up
 
 
+@pytest.mark.parametrize("hours", [1, 24 * 365 * 10])
+async def test_a_clock_that_was_set_back_keeps_nobody_out(
+    redis_server: RedisServer, hours: int
+) -> None:
+    metrics = Metrics()
+    one = charge(Limit(100.0, 10.0, 1.0), key=f"back|{new_key()}")
+    async with backend(redis_server.url, meter=Meter(metrics)) as buckets:
+        await ask(buckets, one, times=10)
+        name = buckets._name(one.key)
+        tokens, stamp, granted, since = redis_server.cli("get", name).split()
+        ahead = hours * 3600 * 1_000_000
+        later = f"{tokens} {int(stamp) + ahead} {granted} {int(since) + ahead}"
+        redis_server.cli("set", name, later, "px", "60000")
+        (first,) = await ask(buckets, one)
+        assert first.remaining[0] < 1.0  # what was held counts, and no token for the time between
+        async with asyncio.timeout(10):
+            while not (await ask(buckets, one))[0].allowed:
+                pass
+        _, stamp, _, since = redis_server.cli("get", name).split()
+    now = float(redis_server.cli("time").splitlines()[0])
+    assert abs(int(stamp) / 1e6 - now) < 60
+    assert abs(int(since) / 1e6 - now) < 60
+
+
 REFUSING = {
     "no memory left": ["config", "set", "maxmemory", "1"],
     "too few replicas": ["config", "set", "min-replicas-to-write", "1"],
