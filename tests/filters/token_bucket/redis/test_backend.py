@@ -214,6 +214,31 @@ async def test_an_outage_costs_the_time_out_until_it_is_known(
     assert not buckets._redis.up
 
 
+@pytest.mark.parametrize("kind", ["alone", "cluster"])
+async def test_the_rights_that_the_documentation_names_are_enough(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    page = (REPOSITORY / "docs" / "rate-limits.md").read_text()
+    named = re.findall(r"`((?:\+[a-z|]+ ?)+)`", page)
+    rights = " ".join(named if kind == "cluster" else named[:1]).split()
+    server: RedisServer | RedisCluster = RedisCluster(tmp_path)
+    if kind == "alone":
+        server = RedisServer(tmp_path)
+    with server:  # the client library warns of what it cannot ask, which fails a test
+        for node in server.nodes if isinstance(server, RedisCluster) else (server,):
+            node.cli("acl", "setuser", "gateway", "on", ">secret", "~t:*", "~gatewayd:*", *rights)
+        url = server.url.replace("redis://", "redis://gateway:secret@")
+        async with backend(url, cluster=kind == "cluster") as buckets:
+            one = charge()
+            await ask(buckets, one)
+            await buckets.fill(one)
+            assert await buckets.held(one) == 10.0
+            await buckets._redis.bump("keys")
+            assert await buckets._redis.version("keys") == 1
+            await buckets._redis.check()
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("hours", [1, 24 * 365 * 10])
 async def test_a_clock_that_was_set_back_keeps_nobody_out(
     redis_server: RedisServer, hours: int
