@@ -64,8 +64,11 @@ def _of_token(token: str) -> tuple[str, float]:
     jti, expires_at = claims.get("jti"), claims.get("exp")
     if not isinstance(jti, str) or not jti:
         raise GatewayError("the token has no id (jti), by which it could be revoked")
-    is_number = isinstance(expires_at, (int, float)) and not isinstance(expires_at, bool)
-    if not is_number or not expires_at >= 0:  # as NaN is not, which JSON of Python may have
+    if (
+        isinstance(expires_at, bool)
+        or not isinstance(expires_at, (int, float))
+        or not expires_at >= 0  # as NaN is not, which Python reads in JSON
+    ):
         raise GatewayError("the token does not expire (exp); the gateway refuses it anyway")
     return jti, expires_at
 
