@@ -11,15 +11,16 @@ quote that it never closes, then changes nothing of what proxies have added.
 from __future__ import annotations
 
 import re
-from ipaddress import IPv6Address, ip_address
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
+from gatewayd.address import parse_address
 from gatewayd.exchange import Peer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from ipaddress import IPv4Network, IPv6Network
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from gatewayd.address import Networks
 
 # More hops than any sane chain of proxies; the field's size is bounded by the head's.
 _MAX_HOPS = 32
@@ -43,9 +44,7 @@ _ESCAPED = re.compile(r"\\(.)")
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+))(?::[0-9]{1,5})?|([0-9A-Fa-f:.]+)")
 
 
-def client_of(
-    peer: Peer, index: Mapping[bytes, bytes], trusted: Sequence[IPv4Network | IPv6Network]
-) -> Peer:
+def client_of(peer: Peer, index: Mapping[bytes, bytes], trusted: Networks) -> Peer:
     """Return the client that trusted proxies tell of, or ``peer`` where they tell nothing.
 
     Args:
@@ -58,13 +57,11 @@ def client_of(
     address = None
     for candidate in islice(addresses, _MAX_HOPS):
         try:
-            ip = ip_address(candidate)
+            ip = parse_address(candidate)
         except ValueError:
             break  # not an address: nothing left of it can be relied on
-        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped  # as proxies write it that listen on a socket for both families
         address = str(ip)
-        if not any(ip.version == net.version and ip in net for net in trusted):
+        if ip not in trusted:
             break
     if address is None and scheme is None:
         return peer

@@ -6,10 +6,11 @@ from ipaddress import ip_network
 
 import pytest
 
+from gatewayd.address import Networks
 from gatewayd.exchange import Peer
 from gatewayd.server.forwarded import client_of
 
-TRUSTED = (ip_network("10.0.0.0/8"), ip_network("2001:db8::/32"))
+TRUSTED = Networks([ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")])
 
 
 def client(**fields: str) -> Peer:
