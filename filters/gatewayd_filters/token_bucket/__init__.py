@@ -61,7 +61,7 @@ class TokenBucket(Filter[TokenBucketConfig]):
         self._costs = None
         if config.cost_header is not None:
             self._costs = Costs(config, gateway, self._backend)
-        operations = BucketOperations(self._plans, self._backend)
+        operations = BucketOperations(self._plans, self._backend, self._costs)
         gateway.admin.register("buckets.peek", operations.peek)
         gateway.admin.register("buckets.reset", operations.reset)
         self._rejections: Rejections | None = None

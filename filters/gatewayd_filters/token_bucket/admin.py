@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatewayd_filters.token_bucket.backend import Backend, Charge
+    from gatewayd_filters.token_bucket.costs import Costs
     from gatewayd_filters.token_bucket.plans import Plans
 
 
@@ -23,12 +24,14 @@ class BucketOperations:
     Args:
         plans: Knows the callers.
         backend: Where their buckets are.
+        costs: Knows what they owe; ``None`` where nobody can owe anything.
 
     """
 
-    def __init__(self, plans: Plans, backend: Backend) -> None:
+    def __init__(self, plans: Plans, backend: Backend, costs: Costs | None) -> None:
         self._plans = plans
         self._backend = backend
+        self._costs = costs
 
     async def peek(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Tell what buckets hold.
@@ -51,7 +54,7 @@ class BucketOperations:
             raise _unreachable(error) from error
 
     async def reset(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Fill buckets, and tell which.
+        """Fill buckets, of which nothing is owed then, and tell which.
 
         Raises:
             GatewayError: the buckets cannot be reached; some of them may be full.
@@ -61,6 +64,8 @@ class BucketOperations:
         try:
             for charge in found:
                 await self._backend.fill(charge)
+                if self._costs is not None:
+                    self._costs.forgive(charge.key)
         except BackendUnavailable as error:
             raise _unreachable(error) from error
         return [{"key": charge.key} for charge in found]
