@@ -5,6 +5,7 @@ Read :mod:`gatewayd.filter`, :mod:`gatewayd.exchange` and :mod:`gatewayd.pipelin
 """
 
 from gatewayd._version import __version__
+from gatewayd.address import Networks, parse_address
 from gatewayd.admin.operations import AdminOperations
 from gatewayd.audit import Audit, AuditEvent
 from gatewayd.authentication import AuthMethod, AuthUnavailable, InvalidCredential
@@ -133,6 +134,7 @@ __all__ = [
     "Metrics",
     "Mutex",
     "Network",
+    "Networks",
     "NoBody",
     "NoInstance",
     "Observation",
@@ -180,6 +182,7 @@ __all__ = [
     "is_embedded",
     "load_public_key",
     "new_trace",
+    "parse_address",
     "read_pepper",
     "read_trace_context",
     "sign_header",

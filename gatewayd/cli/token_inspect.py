@@ -21,7 +21,9 @@ from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
 from gatewayd.exchange import Exchange, Request
 
-_TOKEN = Parameter(help="The token, or - to read it from standard input.")
+_TOKEN = Parameter(
+    help="The token, or - to read it from standard input.", allow_leading_hyphen=True
+)
 _CONFIG = Parameter(
     name=["--config", "-c"],
     help="Verify it as the gateway with this configuration would; keys are fetched for it.",

@@ -6,6 +6,7 @@ import asyncio
 import getpass
 import sys
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
@@ -19,12 +20,16 @@ if TYPE_CHECKING:
     from gatewayd.config.schema import GatewayConfig
 
 _STANDARD_INPUT = "-"
-_TOKEN = Parameter(help="The token, or - to read it from standard input.")
+_TOKEN = Parameter(
+    help="The token, or - to read it from standard input.", allow_leading_hyphen=True
+)
 _JTI = Parameter(name="--jti", help="The id of the token, where the token itself is not at hand.")
 _LASTS = Parameter(
-    name="--lasts", help="With --jti: seconds until the token has expired by itself."
+    name="--lasts",
+    help="With --jti: seconds until the token has expired by itself; it is revoked for good where "
+    "that is not said.",
 )
-_LONGEST = 365 * 86_400
+_LAST_SECOND = 253_402_300_799  # of the year 9999: gateways take no token that expires later
 # MySQL's and MariaDB's; SQLite takes any, and tokens are checked whatever the length.
 _LIMIT = "an id (jti) may have 255 characters, or 254 where it ends with a space or a backslash"
 
@@ -33,7 +38,7 @@ def token_revoke(
     token: Annotated[str, _TOKEN] = _STANDARD_INPUT,
     *,
     jti: Annotated[str | None, _JTI] = None,
-    lasts: Annotated[int, _LASTS] = 30 * 86_400,
+    lasts: Annotated[int | None, _LASTS] = None,
     config: ConfigOption = DEFAULT_CONFIG,
     env: EnvOption = None,
 ) -> None:
@@ -41,9 +46,11 @@ def token_revoke(
     if jti is None:
         jti, expires_at = _of_token(token)
     else:
-        expires_at = time.time() + lasts
+        expires_at = _LAST_SECOND if lasts is None else time.time() + lasts
+    expires_at = min(expires_at, _LAST_SECOND)
     asyncio.run(_revoke(load(config, env=env).config, jti, expires_at))
-    print(f"token {jti} is revoked")
+    until = datetime.fromtimestamp(expires_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    print(f"token {jti} is revoked until {until}")
 
 
 def _of_token(token: str) -> tuple[str, float]:
@@ -57,9 +64,13 @@ def _of_token(token: str) -> tuple[str, float]:
     jti, expires_at = claims.get("jti"), claims.get("exp")
     if not isinstance(jti, str) or not jti:
         raise GatewayError("the token has no id (jti), by which it could be revoked")
-    if isinstance(expires_at, bool) or not isinstance(expires_at, (int, float)):
+    if (
+        isinstance(expires_at, bool)
+        or not isinstance(expires_at, (int, float))
+        or not expires_at >= 0  # as NaN is not, which Python reads in JSON
+    ):
         raise GatewayError("the token does not expire (exp); the gateway refuses it anyway")
-    return jti, min(float(expires_at), time.time() + _LONGEST)
+    return jti, expires_at
 
 
 async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:

@@ -4,6 +4,10 @@ A task owns the client, as coredis asks for: it is entered and left there. When 
 the task throws the client away, with whatever connections hang, and tries in the background until a
 new one works. Until then every call is refused at once: no request finds out for itself, at the
 cost of its time-out, that Redis is away.
+
+A Redis that answers, but does not do what it is asked (it has no memory left, or its user lacks a
+right), is as little use to who asks, but its client is kept: to refuse costs no time-out, and a new
+client would be refused the same.
 """
 
 from __future__ import annotations
@@ -28,9 +32,14 @@ logger = logging.getLogger("gatewayd.redis")
 # For a first connection, and to part with one that hangs: several round trips, in a cluster more.
 _CONNECT_FACTOR = 5
 
+# How long after a refusal other calls may succeed (Redis without memory still reads) and prove
+# nothing: an outage is not to begin and end all the time.
+_REFUSING_SECONDS = 10.0
+_MAX_REASONS = 8  # of one outage that are logged
+
 
 class RedisUnavailable(GatewayError):  # noqa: N818  # an event, which callers have policies for
-    """Redis is away, or did not answer in time; what was asked for may have been done."""
+    """Redis is away, refuses, or did not answer in time; the latter may have been done."""
 
 
 class Redis:
@@ -49,13 +58,17 @@ class Redis:
         self._counts = {name: calls.labels(name) for name in ("success", "failure", "refused")}
         self._seconds = counted.histogram("gatewayd_redis_seconds", "Time of calls of Redis.")
         self._up = counted.gauge(
-            "gatewayd_redis_up", "Whether Redis is there, for all workers.", combine="min"
+            "gatewayd_redis_up",
+            "Whether Redis is there and does what it is asked, for all workers.",
+            combine="min",
         ).labels()
         self._client: Client | None = None
         self._failures = 0
         self._broken = asyncio.Event()
         self._tried = asyncio.Event()
         self._reason = "it has not been connected yet"
+        self._refused_at: float | None = None
+        self._reasons: set[str] = set()
         self._owner: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -76,12 +89,14 @@ class Redis:
         return self._client is not None
 
     async def check(self) -> None:
-        """Ask whether it answers, for readiness.
+        """Ask whether it answers and does what it is asked, for readiness.
 
         Raises:
             RedisUnavailable: it does not.
 
         """
+        if self._is_refusing():
+            raise RedisUnavailable(self._reason)
         await self.call(lambda client: client.ping())
 
     async def version(self, topic: str) -> int:
@@ -112,11 +127,11 @@ class Redis:
         It is never run again: what it has done before a time-out is not known.
 
         Raises:
-            RedisUnavailable: Redis is away or late.
-            coredis.exceptions.ResponseError: Redis refuses what was asked for.
+            RedisUnavailable: Redis is away or late, or refuses what was asked for.
+            coredis.exceptions.NoScriptError: it does not know a script, and has run nothing.
 
         """
-        from coredis.exceptions import RedisError, ResponseError
+        from coredis.exceptions import NoScriptError, RedisError, ResponseError
 
         client = self._client
         if client is None:
@@ -126,15 +141,41 @@ class Redis:
         try:
             async with asyncio.timeout(self.config.timeout):
                 result = await work(client)
+        except NoScriptError:
+            raise
         except (RedisError, OSError, TimeoutError, ExceptionGroup) as error:
             if isinstance(error, ResponseError) and not _is_outage(error):
-                raise
-            self._note_failure(client, error)
+                self._note_refusal(error)
+            else:
+                self._note_failure(client, error)
             raise RedisUnavailable(self._reason) from error
         self._seconds.labels().observe(time.monotonic() - started)
         self._counts["success"].value += 1
         self._failures = 0
+        if self._refused_at is not None and not self._is_refusing():
+            self._forget_refusals()
+            logger.info("Redis does again what it is asked")
         return result
+
+    def _is_refusing(self) -> bool:
+        """Whether it has refused something lately."""
+        refused_at = self._refused_at
+        return refused_at is not None and time.monotonic() - refused_at < _REFUSING_SECONDS
+
+    def _note_refusal(self, error: Exception) -> None:
+        """Count it, and tell of each reason once in an outage."""
+        self._counts["failure"].value += 1
+        self._reason = f"it refuses: {error}"[:200]
+        self._refused_at = time.monotonic()
+        self._up.value = 0
+        if self._reason not in self._reasons and len(self._reasons) < _MAX_REASONS:
+            self._reasons.add(self._reason)
+            logger.warning("Redis does not do what it is asked: %s", self._reason)
+
+    def _forget_refusals(self) -> None:
+        self._refused_at = None
+        self._reasons.clear()
+        self._up.value = 1
 
     def _note_failure(self, client: Client, error: Exception) -> None:
         self._counts["failure"].value += 1
@@ -180,7 +221,7 @@ class Redis:
                 self._broken.clear()
                 self._failures = 0
                 self._client = client
-                self._up.value = 1
+                self._forget_refusals()
                 if self._tried.is_set():
                     logger.info("Redis is there")
                 self._tried.set()

@@ -9,11 +9,11 @@ origins cannot tell apart, such as with underscores.
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from gatewayd.address import Networks, parse_address
 from gatewayd.errors import Reject
 from gatewayd.exchange import Peer, Request
 from gatewayd.headers import CONNECTION_LEVEL, TOKEN, Headers, as_cgi_reads
@@ -138,7 +138,7 @@ class Entry:
         self._stripped_untrusted = _THIS_HOP | identity | _FORWARDED
         self._stripped_trusted = _THIS_HOP | identity
         self._stripped_trailers = FORBIDDEN_TRAILERS | identity | _FORWARDED
-        self._trusted = tuple(server.trusted_proxies)
+        self._trusted = Networks(server.trusted_proxies)
         tls = server.tls
         self._certificate_required = tls is not None and tls.client_certificates == "required"
         self.remembered_line = lru_cache(maxsize=_REMEMBERED_LINES)(self.request_line)
@@ -158,10 +158,7 @@ class Entry:
             raise Reject(403, "client_certificate_required", detail)
         # A socket for both families tells IPv4 peers as ::ffff:a.b.c.d.
         address = address.removeprefix("::ffff:") if "." in address else address
-        trusted = False
-        if self._trusted:
-            ip = ip_address(address)
-            trusted = any(ip.version == net.version and ip in net for net in self._trusted)
+        trusted = bool(self._trusted) and parse_address(address) in self._trusted
         return Peer(address, port, scheme, trusted=trusted, certificate=certificate)
 
     def check(

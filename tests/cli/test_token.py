@@ -7,6 +7,8 @@ import io
 import json
 import stat
 import sys
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +142,12 @@ def test_inspects_a_token(gatewayd: Any) -> None:
     assert "not verified" in out
 
 
-def test_inspects_what_comes_in(gatewayd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("arguments", [[], ["-"]])
+def test_inspects_what_comes_in(
+    gatewayd: Any, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"Bearer {mint()}\n"))
-    assert gatewayd("token", "inspect", "--json")[0] == 0
+    assert gatewayd("token", "inspect", *arguments, "--json")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -296,25 +301,54 @@ def test_where_nothing_decides(gatewayd: Any, config: str, path: str) -> None:
     assert gatewayd("rbac", "explain", "GET", path, "-c", config)[0] == 1
 
 
-async def revoked(folder: Path) -> set[str]:
+async def revoked(folder: Path, at: int = 0) -> set[str]:
     store = Store(StoreConfig(url=f"sqlite:///{folder}/gatewayd.db"))
     try:
         await store.start()
-        return await store.revoked_tokens.active(0)
+        return await store.revoked_tokens.active(at)
     finally:
         await store.close()
 
 
-@pytest.mark.parametrize("arguments", [[mint(jti="one")], ["--jti", "one"]])
-def test_revokes_a_token(gatewayd: Any, tmp_path: Path, arguments: list[str]) -> None:
+REVOKING = {
+    "token": ([mint(jti="one")], "2033-05-18T03:33:20Z"),
+    "long-lived": ([mint(jti="one", exp=4_000_000_000)], "2096-10-02T07:06:40Z"),
+    "beyond what gateways take": ([mint(jti="one", exp=1e300)], "9999-12-31T23:59:59Z"),
+    "id alone": (["--jti", "one"], "9999-12-31T23:59:59Z"),
+    "id that lasts for ever": (["--jti", "one", "--lasts", "9" * 20], "9999-12-31T23:59:59Z"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "until"), REVOKING.values(), ids=REVOKING)
+def test_revokes_a_token(gatewayd: Any, tmp_path: Path, arguments: list[str], until: str) -> None:
     file = tmp_path / "gateway.toml"
     file.write_text(f'store.url = "sqlite:///{tmp_path}/gatewayd.db"\n{CONFIG}')
     status, out, _ = gatewayd("token", "revoke", *arguments, "-c", str(file))
-    assert (status, out) == (0, "token one is revoked\n")
+    assert (status, out) == (0, f"token one is revoked until {until}\n")
+    last_moment = int(datetime.fromisoformat(until).timestamp() - 1) * 1_000_000
+    assert asyncio.run(revoked(tmp_path, last_moment)) == {"one"}
+
+
+def test_an_id_that_lasts_is_revoked_for_as_long(gatewayd: Any, tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'store.url = "sqlite:///{tmp_path}/gatewayd.db"\n{CONFIG}')
+    gatewayd("token", "revoke", "--jti", "one", "--lasts", "3600", "-c", str(file))
+    now = time.time()
+    assert asyncio.run(revoked(tmp_path, int((now + 3000) * 1e6))) == {"one"}
+    assert asyncio.run(revoked(tmp_path, int((now + 3600) * 1e6))) == set()
+
+
+def test_revokes_what_comes_in(
+    gatewayd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'store.url = "sqlite:///{tmp_path}/gatewayd.db"\n{CONFIG}')
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"Bearer {mint(jti='one')}\n"))
+    assert gatewayd("token", "revoke", "-", "-c", str(file))[0] == 0
     assert asyncio.run(revoked(tmp_path)) == {"one"}
 
 
-@pytest.mark.parametrize("token", ["nonsense", mint(), mint(jti=7)])
+@pytest.mark.parametrize("token", ["nonsense", mint(), mint(jti=7), mint(jti="a", exp=-1)])
 def test_what_cannot_be_revoked(gatewayd: Any, config: str, token: str) -> None:
     assert gatewayd("token", "revoke", token, "-c", config)[0] == 1
 

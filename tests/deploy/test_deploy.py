@@ -23,6 +23,7 @@ DEPLOY = REPOSITORY / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "gatewayd.json"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 NAME = re.compile(r"\bgatewayd_[a-z_]+")
+_HISTOGRAM = re.compile(r"_(bucket|count|sum)$")
 
 
 @pytest.fixture(scope="module")
@@ -116,6 +117,21 @@ def test_the_page_of_metrics_is_what_the_script_makes(
     metrics_table.main(tmp_path / "metrics.md")
     written = (tmp_path / "metrics.md").read_text()
     assert written == (REPOSITORY / "docs" / "metrics.md").read_text(), "run `make docs`"
+
+
+def test_metrics_are_named_in_full_wherever_they_are_told_of() -> None:
+    """A query with a name that lacks its ending is empty, and says nothing of it."""
+    page = (REPOSITORY / "docs" / "metrics.md").read_text()
+    folders = (*REPOSITORY.glob("filters/gatewayd_*"), *REPOSITORY.glob("plugins/*/gatewayd_*"))
+    packages = {folder.name for folder in folders}
+    documents = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/**/*.md")]
+    unknown = {
+        f"{document.name}: {name}"
+        for document in documents
+        for name in NAME.findall(document.read_text())
+        if name not in packages and f"`{_HISTOGRAM.sub('', name)}`" not in page
+    }
+    assert unknown == set()
 
 
 def test_the_page_has_every_metric_of_a_running_gateway(known: set[str]) -> None:

@@ -306,10 +306,22 @@ REDACTED = [
     ("session+id=x", "session+id=[redacted]"),
     ("session%20id=x", "session%20id=[redacted]"),
     ("Session%2Bid=x", "Session%2Bid=x"),
+    ("token[]=x", "token[]=[redacted]"),
+    ("token[a][b]=x", "token[a][b]=[redacted]"),
+    ("user[Token]=x", "user[Token]=[redacted]"),
+    ("users[0][api_key]=x", "users[0][api_key]=[redacted]"),
+    ("user%5Btoken%5D=x", "user%5Btoken%5D=[redacted]"),
+    ("users[token][0]=x", "users[token][0]=[redacted]"),
+    ("users[token][]=x", "users[token][]=[redacted]"),
+    ("user[token=x", "user[token=[redacted]"),
+    ("bearer_token=x", "bearer_token=[redacted]"),
+    ("Bearer-Token=x", "Bearer-Token=[redacted]"),
+    ("client_secret=x", "client_secret=[redacted]"),
+    ("user[new_password]=x", "user[new_password]=[redacted]"),
 ]
 SHOWN = [
-    "", "q=1", "tokens=x", "my_token=x", "token", "q=token", "q=token%3Dx", "%2574oken=x",
-    "%zz=1", "to+ken=x",
+    "", "q=1", "tokens=x", "mytoken=x", "a[b]=x", "a[tokens]=x", "[]=x", "[=x", "token",
+    "q=token", "q=token%3Dx", "%2574oken=x", "%zz=1", "to+ken=x",
 ]  # fmt: skip
 
 

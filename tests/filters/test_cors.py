@@ -230,6 +230,9 @@ async def test_without_origins_a_preflight_that_cannot_go_on_is_refused() -> Non
             {"allow_origins": [APP], "allow_headers": ["*"], "allow_credentials": True},
             id="star among the fields, credentials",
         ),
+        pytest.param(
+            {"allow_origins": [APP, "null"], "allow_credentials": True}, id="null, credentials"
+        ),
         pytest.param({"allow_origins": ["~.*"], "allow_credentials": True}, id="any, credentials"),
         pytest.param(
             {"allow_origins": ["~https://.+"], "allow_credentials": True},

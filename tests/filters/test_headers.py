@@ -45,6 +45,30 @@ async def test_removes_then_sets_then_adds(
     assert await sent(rules, headers=before) == after
 
 
+@pytest.mark.parametrize(
+    ("rules", "claimed", "after"),
+    [
+        ({"set": {"X-Tenant": "acme"}}, "X_Tenant", [("X-Tenant", "acme")]),
+        ({"set": {"X_Tenant": "acme"}}, "X-Tenant", [("X_Tenant", "acme")]),
+        ({"set": {"X-Tenant-Id": "acme"}}, "x_tenant-id", [("X-Tenant-Id", "acme")]),
+        ({"set": {"X-Tenant": "{params.tenant}"}}, "X_Tenant", []),
+        ({"remove": ["X-Debug"]}, "X_DEBUG", []),
+        ({"remove": ["X-Debug"]}, "X_Debugger", [("X_Debugger", "evil")]),
+        ({"set": {"Tenant": "acme"}}, "X_Tenant", [("X_Tenant", "evil"), ("Tenant", "acme")]),
+        ({"add": {"X-Tag": "a"}}, "X_Tag", [("X_Tag", "evil"), ("X-Tag", "a")]),
+        (
+            {"set": {"X-Tenant": "acme", "X_Tenant": "acme"}},
+            "x_tenant",
+            [("X-Tenant", "acme"), ("X_Tenant", "acme")],
+        ),
+    ],
+)
+async def test_no_other_spelling_takes_the_place_of_what_is_set_or_removed(
+    rules: dict[str, object], claimed: str, after: list[tuple[str, str]]
+) -> None:
+    assert await sent(rules, headers=[(claimed, "evil")]) == after
+
+
 async def test_changes_the_response() -> None:
     rules = {"remove": ["Server"], "set": {"X-Frame-Options": "DENY"}, "add": {"Via": "1.1 gw"}}
     answer = Response(200, Headers.of([("Server", "origin"), ("Via", "1.1 cache")]))

@@ -131,13 +131,69 @@ async def test_a_cancelled_call_harms_no_other(mortal: RedisServer) -> None:
         await redis.check()
 
 
-async def test_what_redis_refuses_is_no_outage(server: RedisServer) -> None:
+async def test_a_value_that_does_not_fit_loses_no_connection(server: RedisServer) -> None:
     server.cli("set", "gatewayd:version:text", "no number")
     async with link(server.url) as redis:
         for _ in range(5):
-            with pytest.raises(Exception, match="not an integer"):
+            with pytest.raises(RedisUnavailable, match="not an integer"):
                 await redis.bump("text")
         assert redis.up
+
+
+REFUSING = {
+    "no memory left": (["config", "set", "maxmemory", "1"], ["config", "set", "maxmemory", "0"]),
+    "too few replicas": (
+        ["config", "set", "min-replicas-to-write", "1"],
+        ["config", "set", "min-replicas-to-write", "0"],
+    ),
+    "no right": (
+        ["acl", "setuser", "default", "-incr"],
+        ["acl", "setuser", "default", "+incr"],
+    ),
+}
+
+
+@pytest.mark.parametrize(("harm", "mend"), REFUSING.values(), ids=REFUSING)
+async def test_a_server_that_refuses_is_an_outage_that_is_told_once(
+    mortal: RedisServer,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    harm: list[str],
+    mend: list[str],
+) -> None:
+    metrics = Metrics()
+    caplog.set_level("INFO")
+    async with link(mortal.url, metrics, timeout=5.0) as redis:
+        caplog.clear()
+        mortal.cli(*harm)
+        for _ in range(20):
+            with pytest.raises(RedisUnavailable, match="it refuses: "):
+                await redis.bump("keys")
+            await redis.version("keys")  # which is granted, and ends nothing
+        with pytest.raises(RedisUnavailable):
+            await redis.check()
+        assert (
+            metrics.counter("gatewayd_redis_calls", "", ("result",)).labels("failure").value == 20
+        )
+        assert metrics.gauge("gatewayd_redis_up", "", combine="min").labels().value == 0
+        mortal.cli(*mend)
+        monkeypatch.setattr("gatewayd.redis.link._REFUSING_SECONDS", 0.0)
+        await redis.bump("keys")
+        await redis.check()
+        assert metrics.gauge("gatewayd_redis_up", "", combine="min").labels().value == 1
+    refused, again = caplog.messages
+    assert "does not do what it is asked" in refused
+    assert "does again" in again
+
+
+async def test_reasons_of_one_outage_are_told_up_to_a_bound(
+    server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with link(server.url, timeout=5.0) as redis:
+        for number in range(20):
+            with pytest.raises(RedisUnavailable):
+                await redis.call(lambda client: client.eval(f"error('{number}')"))  # noqa: B023
+    assert len([one for one in caplog.messages if "does not do" in one]) == 8
 
 
 async def test_a_wrong_password_is_not_shown(

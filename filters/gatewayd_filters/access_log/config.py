@@ -41,7 +41,8 @@ class AccessLogConfig(FilterConfig):
     `Set-Cookie` and `X-API-Key`."""
     redact_query: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Query parameters whose values are not shown, beside the usual names of credentials, such as
-    `token`, `api_key`, `password`, `signature`, `code`."""
+    `token`, `api_key`, `password`, `signature`, `code`, and what ends in `_token`, `_secret` or
+    `_password`, with `-` for `_` as well."""
     queue_size: int = Field(10_000, ge=100, le=1_000_000)
     """Lines that may wait while the destination takes none, for each worker; those beyond are
     dropped and counted."""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 # Some origins separate by semicolons as well (HTML 4, appendix B.2.2).
 _SEPARATOR = re.compile("([&;])")
+# Whatever stands before: ``bearer_token``, ``client-secret``.
+_SECRET_ENDS = ("_token", "-token", "_secret", "-secret", "_password", "-password")
 REDACTED = "[redacted]"
 LONGEST = 4096
 """Characters of a value that are logged; what a client sends may be longer than a log should be."""
@@ -20,7 +22,8 @@ class Redaction:
     """Hides the values of query parameters.
 
     Args:
-        names: Names of parameters, in any case.
+        names: Names of parameters, in any case. Those that end in ``_token``, ``-secret`` and the
+            like are hidden as well.
 
     """
 
@@ -38,11 +41,15 @@ class Redaction:
 
     def _parameter(self, parameter: str) -> str:
         name, equals, _ = parameter.partition("=")
-        # An origin decodes the name, so the encoded one means the same; PHP and others take
-        # ``token[]`` for a list.
-        plain = unquote_plus(name) if "%" in name or "+" in name else name
-        secret = equals and plain.partition("[")[0].lower() in self._names
+        # An origin decodes the name, so the encoded one means the same.
+        plain = (unquote_plus(name) if "%" in name or "+" in name else name).lower()
+        # PHP and others take ``token[]`` for a list, and ``user[token]`` for a member.
+        parts = plain.replace("]", "").split("[") if "[" in plain else (plain,)
+        secret = equals and any(map(self._is_secret, parts))
         return f"{name}={REDACTED}" if secret else parameter
+
+    def _is_secret(self, name: str) -> bool:
+        return name in self._names or name.endswith(_SECRET_ENDS)
 
 
 def shortened(text: str) -> str:

@@ -47,7 +47,8 @@ class CorsConfig(FilterConfig):
     expose_headers: tuple[HeaderName, ...] = ()
     """Response fields that pages may read beside those that Fetch always shows; `*` for all."""
     allow_credentials: bool = False
-    """Whether pages may send cookies and client certificates. Excludes `*` in every list."""
+    """Whether pages may send cookies and client certificates. Excludes `*` in every list, and the
+    origin `null`, which a page of anybody has in a sandboxed frame."""
     max_age: int = Field(default=600, ge=0, le=86400)
     """Seconds for which a browser may remember a preflight; 0 for not at all. Starlette's default;
     Chromium remembers 7200 s at most, Firefox 86400 s."""
@@ -60,6 +61,9 @@ class CorsConfig(FilterConfig):
             lists = self.allow_origins, self.allow_methods, self.allow_headers, self.expose_headers
             if any("*" in values for values in lists):
                 raise ValueError("allow_credentials does not go with `*`: name what is allowed")
+            if "null" in self.allow_origins:
+                message = "allow_credentials does not go with `null`: any page can have that origin"
+                raise ValueError(message)
             if any(map(Origins(self.allow_origins).granted, _STRANGERS)):
                 raise ValueError("allow_credentials does not go with a pattern for any origin")
         return self

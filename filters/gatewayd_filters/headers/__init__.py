@@ -58,7 +58,8 @@ class HeadersConfig(FilterConfig):
     """
 
     request: MessageRules = MessageRules()
-    """Fields of the request, on its way upstream."""
+    """Fields of the request, on its way upstream. What `remove` and `set` name is dropped in its
+    spellings with `_` for `-` as well, which CGI and WSGI cannot tell apart."""
     response: MessageRules = MessageRules()
     """Fields of the response, on its way to the client; of refusals by later filters as well."""
 
@@ -103,16 +104,32 @@ class HeaderRules(Filter[HeadersConfig]):
         super().__init__(config, gateway)
         self._request = _Rules(config.request)
         self._response = _Rules(config.response)
+        names = [name.lower() for name in (*config.request.remove, *config.request.set)]
+        # Those that have another spelling, and whether it may be one without `_`.
+        self._imitable = frozenset(
+            name.replace("_", "-").encode() for name in names if "-" in name or "_" in name
+        )
+        self._any_spelling = any("_" in name for name in names)
 
     @property
     def does_nothing(self) -> bool:
         """Without rules."""
         return not (self._request.present or self._response.present)
 
+    def _drop_imitations(self, headers: Headers) -> None:
+        """Drop what an origin might read in the place of a field that is removed or set."""
+        index = headers.index
+        if self._any_spelling or b"_" in b"".join(index):
+            imitable = self._imitable
+            headers.remove(*(key.decode() for key in index if key.replace(b"_", b"-") in imitable))
+
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`."""
         if self._request.present:
-            self._request.apply(exchange.request.headers, exchange)
+            headers = exchange.request.headers
+            if self._imitable:
+                self._drop_imitations(headers)
+            self._request.apply(headers, exchange)
         response = await forward(exchange)
         if self._response.present:
             self._response.apply(response.headers, exchange)

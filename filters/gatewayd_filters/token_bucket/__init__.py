@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from gatewayd import Filter, GatewayError, Reject
-from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge, Verdict
+from gatewayd import Filter, Reject
+from gatewayd_filters.token_bucket.admin import BucketOperations
+from gatewayd_filters.token_bucket.backend import BackendUnavailable, Verdict
 from gatewayd_filters.token_bucket.backends import make_backend, make_local
 from gatewayd_filters.token_bucket.config import TokenBucketConfig, from_route
 from gatewayd_filters.token_bucket.costs import Costs
@@ -23,7 +24,7 @@ from gatewayd_filters.token_bucket.policy import LEGACY, STANDARD, whole_seconds
 from gatewayd_filters.token_bucket.rejections import Rejections
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from gatewayd import Exchange, Forward, Gateway, Headers, Response, Store
     from gatewayd_filters.token_bucket.rejections import Row
@@ -60,43 +61,15 @@ class TokenBucket(Filter[TokenBucketConfig]):
         self._costs = None
         if config.cost_header is not None:
             self._costs = Costs(config, gateway, self._backend)
-        gateway.admin.register("buckets.peek", self._peek)
-        gateway.admin.register("buckets.reset", self._reset)
+        operations = BucketOperations(self._plans, self._backend, self._costs)
+        gateway.admin.register("buckets.peek", operations.peek)
+        gateway.admin.register("buckets.reset", operations.reset)
         self._rejections: Rejections | None = None
         if config.records and (store := gateway.store) is not None:
             self._rejections = gateway.keep(
                 ("token_bucket", "records", store),
                 lambda: Rejections(partial(_write, store), gateway.metrics),
             )
-
-    async def _peek(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        found = self._plans.charges(str(arguments["prefix"]), int(arguments["limit"]))
-        return [await self._look(charge) for charge in found]
-
-    async def _reset(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
-        found = self._plans.charges(str(arguments["prefix"]), int(arguments["limit"]))
-        for charge in found:
-            held = (await self._look(charge))["remaining"]
-            # Below nothing: what is missing is put back, and the bucket holds no more than it may.
-            await self._ask(Charge(charge.key, charge.limit, held - charge.limit.burst))
-        return [{"key": charge.key} for charge in found]
-
-    async def _look(self, charge: Charge) -> dict[str, Any]:
-        verdict = await self._ask(Charge(charge.key, charge.limit, 0.0))
-        limit = charge.limit
-        return {
-            "key": charge.key,
-            "remaining": round(verdict.remaining[0], 6),
-            "burst": limit.burst,
-            "rate": limit.rate,
-        }
-
-    async def _ask(self, charge: Charge) -> Verdict:
-        try:
-            asked = self._backend.take((charge,))
-            return asked if isinstance(asked, Verdict) else await asked
-        except BackendUnavailable as error:
-            raise GatewayError(f"the buckets cannot be reached: {error}") from error
 
     async def start(self) -> None:
         """See :meth:`gatewayd.Filter.start`."""

@@ -81,6 +81,24 @@ class Backend(Protocol):
 
         """
 
+    async def held(self, charge: Charge) -> float:
+        """Return the tokens that a bucket holds now; takes none. The cost says nothing here.
+
+        Raises:
+            BackendUnavailable: it cannot answer, within its time budget.
+
+        """
+
+    async def fill(self, charge: Charge) -> None:
+        """Fill a bucket. The cost says nothing here.
+
+        What was granted before counts no more for the meter, as the limit was lifted.
+
+        Raises:
+            BackendUnavailable: it cannot answer, within its time budget; the bucket may be full.
+
+        """
+
     async def start(self) -> None:
         """Open what it needs; an outage is no error here."""
 

@@ -76,6 +76,10 @@ class Costs:
             owed = max(charge.cost for charge in charges) - self._cost
             self._debts.add(plan.charges[0].key, -owed, math.inf)
 
+    def forgive(self, key: str) -> None:
+        """Let a bucket owe nothing to this worker."""
+        self._debts.add(key, -math.inf, 0.0)
+
     async def settle(self, plan: Plan, response: Response) -> None:
         """Take what the response says, above what was taken before, or let it be owed."""
         text = response.headers.get(self._field)

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from hashlib import blake2b
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv6Address, ip_network
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
+
+from gatewayd import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -47,13 +49,11 @@ def plain(value: str) -> str:
 def network_of(address: str, ipv6_prefix: int) -> str:
     """Return what an address is counted as: an IPv6 client has a whole network of them."""
     try:
-        ip = ip_address(address)
+        ip = parse_address(address)
     except ValueError:
         return plain(address)  # the peer of a Unix socket
     if not isinstance(ip, IPv6Address):
-        return address
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
+        return str(ip)
     return str(ip_network((int(ip), ipv6_prefix), strict=False))
 
 

@@ -99,11 +99,13 @@ class LeasedBackend:
 
     async def _fetch_and_take(self, charges: Sequence[Charge]) -> Verdict:
         keys = tuple(charge.key for charge in charges)
-        while (fetching := self._fetching.get(keys)) is not None:
+        fetching = self._fetching.get(keys)
+        if fetching is not None:
             await asyncio.shield(fetching)  # one question serves all who ask meanwhile
             verdict = self._spend(charges)
-            if verdict is not None:
-                return verdict
+            # Who gets nothing of it asks for itself, all of them in one call: if one asked and the
+            # others waited for it again, N requests above a limit would be N calls one by one.
+            return verdict if verdict is not None else await self._redis.take(charges)
         fetching = self._fetching[keys] = asyncio.get_running_loop().create_future()
         try:
             return await self._lease(charges)
@@ -147,6 +149,23 @@ class LeasedBackend:
         else:
             self._leases.move_to_end(key)
         return lease
+
+    async def held(self, charge: Charge) -> float:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`.
+
+        What this node has taken and not spent counts, as its requests are served from it.
+        """
+        held = await self._redis.held(charge)
+        lease = self._leases.get(charge.key)
+        return held if lease is None or self._clock() >= lease.until else held + lease.tokens
+
+    async def fill(self, charge: Charge) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`.
+
+        Slices of other nodes remain, and are spent or lost in their time.
+        """
+        self._leases.pop(charge.key, None)
+        await self._redis.fill(charge)
 
     async def start(self) -> None:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""

@@ -12,12 +12,12 @@ from collections import OrderedDict
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from gatewayd_filters.token_bucket.backend import Verdict
+from gatewayd_filters.token_bucket.backend import Charge, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from gatewayd_filters.token_bucket.backend import Charge, Limit
+    from gatewayd_filters.token_bucket.backend import Limit
     from gatewayd_filters.token_bucket.meter import Meter
 
 TOLERANCE = 1e-6
@@ -156,6 +156,16 @@ class MemoryBackend:
         for key, _ in looked_at:  # the next one looks at others
             if key in buckets:
                 buckets.move_to_end(key)
+
+    async def held(self, charge: Charge) -> float:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`."""
+        if charge.key not in self._buckets:
+            return charge.limit.burst
+        return self.take((Charge(charge.key, charge.limit, 0.0),)).remaining[0]
+
+    async def fill(self, charge: Charge) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`."""
+        self._buckets.pop(charge.key, None)  # one that is not there is full
 
     async def start(self) -> None:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from functools import lru_cache
 from importlib.resources import files
 from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 from gatewayd import RedisUnavailable
-from gatewayd_filters.token_bucket.backend import BackendUnavailable
+from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge
 from gatewayd_filters.token_bucket.memory import judge
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterator, Sequence
 
     from gatewayd import Redis
-    from gatewayd_filters.token_bucket.backend import Charge, Limit, Verdict
+    from gatewayd_filters.token_bucket.backend import Limit, Verdict
     from gatewayd_filters.token_bucket.meter import Meter
 
     Question: TypeAlias = "tuple[Sequence[Charge], asyncio.Future[Verdict]]"
@@ -32,8 +33,18 @@ MAX_BATCH = 128
 MAX_WAITING = 10_000
 """Questions that may wait for an answer; more of them are an outage."""
 
+logger = logging.getLogger("gatewayd.filters.token_bucket")
+
 _SCRIPT = files("gatewayd_filters.token_bucket").joinpath("take.lua").read_bytes()
 _SHA1 = hashlib.sha1(_SCRIPT, usedforsecurity=False).hexdigest()  # Redis' name for the script
+
+# Writes a full bucket that expires at once: a missing one is full, but DEL would be one right more
+# for the gateway's user.
+_FILL = b"""
+local time = redis.call('TIME')
+local now = string.format('%.0f', tonumber(time[1]) * 1000000 + tonumber(time[2]))
+return redis.call('SET', KEYS[1], ARGV[1] .. ' ' .. now .. ' 0 ' .. now, 'PX', '1')
+"""
 
 
 @lru_cache(maxsize=4096)
@@ -59,6 +70,7 @@ class RedisBackend:
         self._cluster = redis.config.cluster
         self._pending: list[Question] = []
         self._waiting = 0
+        self._failing = False
         self._names: dict[str, str] = {}
         self._calls: set[asyncio.Task[None]] = set()
 
@@ -115,12 +127,17 @@ class RedisBackend:
             for number in answers:
                 key, granted, seconds = keys[int(number) - 1], next(answers), next(answers)
                 self._meter.observe(key, limits[key], float(granted), float(seconds))
-        except BaseException as error:
-            for _, answer in batch:
-                if not answer.done():
-                    answer.set_exception(BackendUnavailable(repr(error)))
-            if not isinstance(error, RedisUnavailable):
-                raise
+            self._failing = False
+        except RedisUnavailable as error:  # of which the link has told
+            _fail(batch, error)
+        except Exception as error:
+            _fail(batch, error)
+            if not self._failing:  # an outage is told of once
+                logger.warning("Redis' answer about token buckets cannot be used: %.200r", error)
+            self._failing = True
+        except asyncio.CancelledError as error:
+            _fail(batch, error)
+            raise
         finally:
             self._waiting -= len(batch)
 
@@ -146,6 +163,19 @@ class RedisBackend:
             name = self._names[key] = f"{self._prefix}{{{_tag(key)}}}:{label}"
         return name
 
+    async def held(self, charge: Charge) -> float:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`."""
+        verdict = await self.take((Charge(charge.key, charge.limit, 0.0),))
+        return verdict.remaining[0]
+
+    async def fill(self, charge: Charge) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`."""
+        name, burst = self._name(charge.key), repr(charge.limit.burst)
+        try:
+            await self._redis.call(lambda client: client.eval(_FILL, keys=[name], args=[burst]))
+        except RedisUnavailable as error:
+            raise BackendUnavailable(repr(error)) from error
+
     async def start(self) -> None:
         """Connect; see :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""
         await self._redis.start()
@@ -162,3 +192,10 @@ def _tag(key: str) -> str:
     """Return what all buckets of a caller have in common, free of braces."""
     caller = key.partition("|")[2]
     return caller.replace("%", "%25").replace("{", "%7B").replace("}", "%7D") or "all"
+
+
+def _fail(batch: list[Question], error: BaseException) -> None:
+    """Answer all questions that have no answer yet with an outage."""
+    for _, answer in batch:
+        if not answer.done():
+            answer.set_exception(BackendUnavailable(repr(error)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ minute."""
 _MAX_ROWS = 10_000
 """Minutes, routes and callers that are counted between two writes."""
 _WRITE_SECONDS = 5.0
+_CALLER = 255
+"""Characters of a caller in the store; a key that combines several fields may have more."""
 logger = logging.getLogger("gatewayd.filters.token_bucket")
 
 
@@ -56,6 +59,8 @@ class Rejections:
 
     def add(self, route: str, caller: str) -> None:
         """Count one."""
+        if len(caller) > _CALLER:
+            caller = _shortened(caller)
         key = (int(self._now() // 60), route, caller)
         count = self._counts.get(key)
         if count is None and len(self._counts) >= _MAX_ROWS:
@@ -99,3 +104,9 @@ class Rejections:
         finally:
             if not written:
                 self._lost.value += sum(counts.values())
+
+
+def _shortened(caller: str) -> str:
+    """Return the beginning of a caller's key and the hash of it all."""
+    digest = blake2b(caller.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
+    return f"{caller[: _CALLER - 1 - len(digest)]}#{digest}"

@@ -11,14 +11,13 @@ import time
 from typing import TYPE_CHECKING
 
 from gatewayd import LockStuck
-from gatewayd_filters.token_bucket.backend import BackendUnavailable, Limit, Verdict
+from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge, Limit, Verdict
 from gatewayd_filters.token_bucket.memory import judge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from gatewayd import Mutex, SharedPlace, SharedTable
-    from gatewayd_filters.token_bucket.backend import Charge
     from gatewayd_filters.token_bucket.meter import Meter
 
 # Words of a record.
@@ -149,6 +148,27 @@ class SharedBackend:
             self._meter.observe(key, limit, granted, seconds)
             granted, numbers[index + _SINCE] = 0.0, now
         numbers[index + _GRANTED] = granted
+
+    async def held(self, charge: Charge) -> float:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`."""
+        return self.take((Charge(charge.key, charge.limit, 0.0),)).remaining[0]
+
+    async def fill(self, charge: Charge) -> None:
+        """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`."""
+        place = self._table.place(charge.key)
+        try:
+            place.mutex.acquire()
+        except LockStuck as stuck:
+            raise BackendUnavailable(str(stuck)) from None
+        try:
+            now = self._clock()
+            index = self._prepare(place, charge.limit, now)
+            self._numbers[index + _STAMP] = now
+            self._numbers[index + _TOKENS] = charge.limit.burst
+            self._numbers[index + _EXPIRES] = now
+            self._numbers[index + _GRANTED], self._numbers[index + _SINCE] = 0.0, now
+        finally:
+            place.mutex.release()
 
     async def start(self) -> None:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""

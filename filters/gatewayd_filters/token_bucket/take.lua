@@ -12,6 +12,9 @@
 -- it is full again, as a missing one is full.
 
 local TOLERANCE = 1e-6 -- tokens that may be missing, for errors of rounding; as in memory.py
+local AHEAD = 1000000 -- microseconds by which clocks may differ. A stamp further in the future was
+-- written before the clock was set back, or by a primary whose clock was wrong: no token would come
+-- until then, for who goes on asking. None comes for that time, but from now on.
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
@@ -30,9 +33,14 @@ local function load(index, rate, burst)
       granted[index], since[index] = 0, now
     end
   end
-  if now > stamp[index] then -- the clock may have been set back
+  if now > stamp[index] then
     held[index] = held[index] + (now - stamp[index]) / 1000000 * rate
     stamp[index] = now
+  elseif stamp[index] - now > AHEAD then
+    stamp[index] = now
+  end
+  if since[index] - now > AHEAD then -- what was granted since then is of no known time
+    granted[index], since[index] = 0, now
   end
   if held[index] > burst then
     held[index] = burst

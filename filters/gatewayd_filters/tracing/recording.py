@@ -22,7 +22,6 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     TraceFlags,
-    TraceState,
     set_span_in_context,
 )
 
@@ -84,7 +83,7 @@ class Recorder:
     def begin(self, exchange: Exchange, parent: TraceContext | None) -> RecordedTrace:
         """Start the server's span of an exchange; it ends with the exchange."""
         request = exchange.request
-        method = request.method if request.method in _METHODS else "_OTHER"
+        method = _method_of(exchange)
         attributes: dict[str, str | int] = {
             "http.request.method": method,
             "url.scheme": request.peer.scheme,
@@ -163,7 +162,7 @@ class RecordedTrace(Trace, kw_only=True, gc=True):
         if route is not None:
             path = route.config.path
             span.set_attribute("http.route", path)
-            span.update_name(f"{exchange.request.method} {path}")
+            span.update_name(f"{_method_of(exchange)} {path}")
             span.set_attribute("gatewayd.route.name", route.name)
         if service is not None:
             span.set_attribute("gatewayd.service.name", service.name)
@@ -197,6 +196,12 @@ class RecordedTrace(Trace, kw_only=True, gc=True):
             span.end(offset + int(left_at * 1e9))
 
 
+def _method_of(exchange: Exchange) -> str:
+    """Return the method as spans have it: clients may send any, of any length."""
+    method = exchange.request.method
+    return method if method in _METHODS else "_OTHER"
+
+
 def _fail(span: Span, kind: str) -> None:
     span.set_attribute("error.type", kind)
     span.set_status(Status(StatusCode.ERROR))
@@ -205,12 +210,10 @@ def _fail(span: Span, kind: str) -> None:
 def _context_of(parent: TraceContext | None) -> Context | None:
     if parent is None:
         return None
-    state = TraceState.from_header([parent.state.decode("latin-1")]) if parent.state else None
     remote = SpanContext(
         int(parent.trace_id, 16),
         int(parent.span_id, 16),
         is_remote=True,
         trace_flags=TraceFlags(TraceFlags.SAMPLED),
-        trace_state=state,
-    )
+    )  # without the state: it is passed on as it came, and OpenTelemetry logs one that is invalid
     return set_span_in_context(NonRecordingSpan(remote))

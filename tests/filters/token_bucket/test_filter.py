@@ -232,6 +232,17 @@ async def test_what_the_bucket_does_not_hold_is_owed_up_to_a_burst(
         assert await statuses(one, 2) == [200, 429]
 
 
+async def test_nothing_is_owed_when_an_operator_has_filled_the_bucket(gateway: Gateway) -> None:
+    answer = Response(200)
+    answer.headers.add("X-Cost", "1000")
+    settings = {"rate": "10/day", "cost_header": "X-Cost"}
+    async with running(TokenBucket, settings, gateway=gateway) as one:
+        assert (await ask(one, answer)).status == 200
+        assert (await ask(one)).status == 429
+        await gateway.admin.run("buckets.reset", {"prefix": "", "limit": 10})
+        assert dict((await ask(one)).headers)["X-RateLimit-Remaining"] == "9"
+
+
 async def test_a_debt_stays_with_the_caller_who_shows_another_credential(
     gateway: Gateway,
 ) -> None:

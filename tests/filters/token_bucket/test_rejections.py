@@ -55,6 +55,21 @@ async def test_refusals_are_summed_per_minute_route_and_caller(metrics: Metrics)
     assert len(store.rows) == 3
 
 
+async def test_long_callers_fit_the_store_and_are_told_apart(metrics: Metrics) -> None:
+    """MySQL refuses the whole batch for one that does not fit."""
+    store = Store()
+    one = Rejections(store.add, metrics, lambda: NOW)
+    callers = ["k" * 255, "k" * 256, "k" * 256, "k" * 257, "k" * 300 + "a", "k" * 300 + "b"]
+    for caller in callers:
+        one.add("a", caller)
+    await one.flush()
+    written = [(caller, count) for _, _, caller, count in store.rows]
+    assert written[0] == ("k" * 255, 1)
+    assert [count for _, count in written] == [1, 2, 1, 1, 1]
+    assert len({caller for caller, _ in written}) == 5
+    assert all(caller.startswith("kkk") and len(caller) <= 255 for caller, _ in written)
+
+
 async def test_they_are_written_by_themselves(
     metrics: Metrics, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import pytest
 
 from gatewayd import sign_header
 from tests.support.in_process import serving
@@ -84,6 +85,36 @@ async def test_a_trace_arrives_whole_and_linked_to_the_callers(tmp_path: Path) -
     assert attempt.parent_span_id == server.span_id
     (head,) = origin.requests
     assert f"traceparent: 00-{TRACE_ID}-{attempt.span_id.hex()}-01" in head
+
+
+async def test_a_method_of_no_convention_is_in_no_name(tmp_path: Path) -> None:
+    async with (
+        OtlpReceiver() as receiver,
+        SickOrigin() as origin,
+        traced(tmp_path, receiver, origin.url) as (_, client),
+    ):
+        async with client.request("PROPFIND", "/items/7") as response:
+            assert response.status == 200
+        spans = await receiver.wait_for(2)
+    (server,) = of_kind(spans, SERVER)
+    assert server.name == "_OTHER /items/{id}"
+    assert attributes(server)["http.request.method"] == "_OTHER"
+
+
+@pytest.mark.parametrize("state", ["vendor=1,other=2", "Not a=member at all", "a=1,a=2"])
+async def test_the_state_is_passed_on_and_not_logged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, state: str
+) -> None:
+    async with (
+        OtlpReceiver() as receiver,
+        SickOrigin() as origin,
+        traced(tmp_path, receiver, origin.url) as (_, client),
+    ):
+        assert await ask(client, traceparent=PARENT, tracestate=state) == 200
+        await receiver.wait_for(2)
+    (head,) = origin.requests
+    assert f"tracestate: {state}" in head
+    assert "opentelemetry" not in {record.name.partition(".")[0] for record in caplog.records}
 
 
 async def test_each_attempt_has_a_span_of_its_own(tmp_path: Path) -> None:

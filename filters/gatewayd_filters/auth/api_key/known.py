@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import ip_network
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from gatewayd import ApiKeyRecord, Principal
+from gatewayd import ApiKeyRecord, Networks, Principal, parse_address
 
 if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
 NEVER = float("inf")
+_NOWHERE = Networks()
 # A use is no change; and of two versions that say the same, either will do.
 _content = attrgetter(
     *(field.name for field in fields(ApiKeyRecord) if field.name not in ("last_used_at", "version"))
@@ -43,7 +44,7 @@ class KnownKey:
         self.hash = record.hash
         self.expires_at = NEVER if record.expires_at is None else record.expires_at / 1e6
         self.restricted = bool(record.networks)
-        self._networks = tuple(_networks(record.networks))
+        self._networks = Networks(_networks(record.networks)) if self.restricted else _NOWHERE
         self.principal = Principal(
             id=record.owner,
             method="api_key",
@@ -66,12 +67,9 @@ class KnownKey:
         if not self.restricted:
             return True
         try:
-            ip = ip_address(address)
+            return parse_address(address) in self._networks
         except ValueError:
             return False
-        if isinstance(ip, IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        return any(ip.version == network.version and ip in network for network in self._networks)
 
     def __repr__(self) -> str:
         return f"<API key {self.record.id} of {self.record.owner}>"

@@ -87,6 +87,10 @@ def _object(text: bytes) -> dict[str, Any]:
         value = json.loads(
             text.decode("utf-8"), object_pairs_hook=_without_duplicates, parse_constant=_no_number
         )
+        if b"\\u" in text:
+            # Half of a surrogate pair is no character: it cannot be written down for an upstream,
+            # where subjects that differ in nothing else would become one.
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
     except (ValueError, RecursionError):
         raise InvalidCredential("malformed") from None
     if not isinstance(value, dict):

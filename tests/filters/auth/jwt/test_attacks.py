@@ -306,6 +306,30 @@ async def test_what_is_no_token(token: bytes) -> None:
     assert await refusal(token) == "malformed"
 
 
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"sub": "\ud800"},
+        {"sub": "ada", "realm_access": {"roles": ["a", "\udc80"]}},
+        {"sub": "ada", "\udfff": 1},
+        {"sub": "\udc00\ud800"},
+    ],
+)
+async def test_half_of_a_character_is_malformed(claims: dict[str, Any]) -> None:
+    assert await refusal(by_hand(HS, CLAIMS | claims)) == "malformed"
+
+
+async def test_half_of_a_character_in_the_header_is_malformed() -> None:
+    assert await refusal(by_hand(HS | {"kid": "\ud800"}, CLAIMS)) == "malformed"
+
+
+async def test_a_whole_character_in_two_halves_is_one() -> None:
+    async with jwt_method() as caller:
+        shown = by_hand(HS, CLAIMS | {"sub": "\U0001f600"})
+        assert b"\\ud83d\\ude00" in base64.urlsafe_b64decode(shown.split(b".")[1] + b"==")
+        assert (await caller.show(shown)).id == "\U0001f600"
+
+
 async def test_a_token_has_one_form_only() -> None:
     """Other last characters decode to the same signature; a cache must not see several tokens."""
     alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
 import re
 import signal
@@ -26,6 +27,7 @@ from tests.support.tcp_proxy import TcpProxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
 SLOW = Limit(1 / 86_400, 10.0, 86_400.0)
 """Ten tokens a day: no token comes back while a test runs."""
@@ -210,6 +212,105 @@ async def test_an_outage_costs_the_time_out_until_it_is_known(
     print("ms:", *(f"{latency * 1000:.1f}" for latency in latencies))
     # No bound in time here, as machines are busy: what waits is counted by the link's own test.
     assert not buckets._redis.up
+
+
+@pytest.mark.parametrize("kind", ["alone", "cluster"])
+async def test_the_rights_that_the_documentation_names_are_enough(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    page = (REPOSITORY / "docs" / "rate-limits.md").read_text()
+    named = re.findall(r"`((?:\+[a-z|]+ ?)+)`", page)
+    rights = " ".join(named if kind == "cluster" else named[:1]).split()
+    server: RedisServer | RedisCluster = RedisCluster(tmp_path)
+    if kind == "alone":
+        server = RedisServer(tmp_path)
+    with server:  # the client library warns of what it cannot ask, which fails a test
+        for node in server.nodes if isinstance(server, RedisCluster) else (server,):
+            node.cli("acl", "setuser", "gateway", "on", ">secret", "~t:*", "~gatewayd:*", *rights)
+        url = server.url.replace("redis://", "redis://gateway:secret@")
+        async with backend(url, cluster=kind == "cluster") as buckets:
+            one = charge()
+            await ask(buckets, one)
+            await buckets.fill(one)
+            assert await buckets.held(one) == 10.0
+            await buckets._redis.bump("keys")
+            assert await buckets._redis.version("keys") == 1
+            await buckets._redis.check()
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("hours", [1, 24 * 365 * 10])
+async def test_a_clock_that_was_set_back_keeps_nobody_out(
+    redis_server: RedisServer, hours: int
+) -> None:
+    metrics = Metrics()
+    one = charge(Limit(100.0, 10.0, 1.0), key=f"back|{new_key()}")
+    async with backend(redis_server.url, meter=Meter(metrics)) as buckets:
+        await ask(buckets, one, times=10)
+        name = buckets._name(one.key)
+        tokens, stamp, granted, since = redis_server.cli("get", name).split()
+        ahead = hours * 3600 * 1_000_000
+        later = f"{tokens} {int(stamp) + ahead} {granted} {int(since) + ahead}"
+        redis_server.cli("set", name, later, "px", "60000")
+        (first,) = await ask(buckets, one)
+        assert first.remaining[0] < 1.0  # what was held counts, and no token for the time between
+        async with asyncio.timeout(10):
+            while not (await ask(buckets, one))[0].allowed:
+                pass
+        _, stamp, _, since = redis_server.cli("get", name).split()
+    now = float(redis_server.cli("time").splitlines()[0])
+    assert abs(int(stamp) / 1e6 - now) < 60
+    assert abs(int(since) / 1e6 - now) < 60
+
+
+REFUSING = {
+    "no memory left": ["config", "set", "maxmemory", "1"],
+    "too few replicas": ["config", "set", "min-replicas-to-write", "1"],
+    "no right to ask": ["acl", "setuser", "default", "-evalsha"],
+    "no right to write": ["acl", "setuser", "default", "-set"],
+}
+
+
+@pytest.mark.parametrize("harm", REFUSING.values(), ids=REFUSING)
+async def test_a_server_that_refuses_is_an_outage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, harm: list[str]
+) -> None:
+    with RedisServer(tmp_path) as server:
+        async with backend(server.url) as buckets:
+            await ask(buckets, charge())
+            server.cli(*harm)
+            for _ in range(20):
+                with pytest.raises(BackendUnavailable):
+                    await buckets.take([charge()])
+            gc.collect()  # by which tasks whose errors nobody has seen are told
+    assert len(caplog.records) == 1
+    assert len(caplog.text) < 400
+
+
+async def test_a_bucket_that_cannot_be_read_is_told_once(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    one = charge()
+    async with backend(redis_server.url) as buckets:
+        redis_server.cli("set", buckets._name(one.key), "no bucket")
+        for _ in range(3):
+            with pytest.raises(BackendUnavailable):
+                await buckets.take([one])
+    assert len(caplog.records) == 1
+
+
+async def test_an_answer_that_cannot_be_used_is_told_once(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nonsense(*_: object) -> bytes:
+        return b"1 none"
+
+    async with backend(redis_server.url) as buckets:
+        monkeypatch.setattr(buckets, "_run", nonsense)
+        for _ in range(3):
+            with pytest.raises(BackendUnavailable):
+                await buckets.take([charge()])
+    assert ["cannot be used" in message for message in caplog.messages] == [True]
 
 
 async def test_an_answer_that_is_lost_does_not_take_twice(redis_server: RedisServer) -> None:

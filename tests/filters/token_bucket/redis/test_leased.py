@@ -77,6 +77,19 @@ async def test_one_question_serves_all_who_ask_meanwhile(redis_server: RedisServ
     assert calls_of(redis_server) <= 3
 
 
+async def test_many_above_a_limit_are_refused_with_few_questions(
+    redis_server: RedisServer,
+) -> None:
+    one = Charge(new_key(), Limit(1 / 86_400, 5.0, 86_400.0), 1.0)
+    async with node(redis_server.url, FakeClock()) as backend:
+        for _ in range(5):
+            await ask(backend, one)
+        redis_server.cli("config", "resetstat")
+        verdicts = await asyncio.gather(*(ask(backend, one) for _ in range(300)))
+    assert not any(verdict.allowed for verdict in verdicts)
+    assert calls_of(redis_server) <= 4  # one, and 299 in batches
+
+
 async def test_all_that_the_bucket_holds_can_be_used_and_no_more(
     redis_server: RedisServer,
 ) -> None:
