@@ -6,6 +6,7 @@ Each is a function of the API and of its checked input; HTTP is the business of
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import os
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 
 _SECONDS = 5.0
 _SEND_SECONDS = 60.0
+RELOAD_SECONDS = 110.0
+"""How long a reload is waited for. Many workers may take longer, one after the other."""
+
 _NODE = -1  # the place of the supervisor's own numbers among those of the workers
 
 
@@ -246,9 +250,13 @@ async def _operate(api: AdminApi, name: str, arguments: dict[str, Any]) -> list[
 async def reload(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
     """Load the configuration again."""
     try:
-        loaded = await api.node.reload()
+        async with asyncio.timeout(RELOAD_SECONDS):
+            loaded = await api.node.reload()
     except GatewayError as error:
         raise Reject(422, "reload_refused", str(error)) from error
+    except TimeoutError:
+        detail = "The reload is still under way; the log and the audit trail tell how it ends."
+        raise Reject(503, "reload_under_way", detail) from None
     return {"digest": loaded.digest}
 
 

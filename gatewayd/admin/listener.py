@@ -49,7 +49,7 @@ MAX_AT_ONCE = 32
 """Requests that run at once; above it: 503."""
 
 HANDLER_SECONDS = 120.0
-"""Time for one request; a reload of many workers takes the longest."""
+"""Time for one request, more than any operation waits."""
 
 _BODY_SECONDS = 10.0
 _DENIALS_EVERY = 1.0  # seconds between two rows of the audit trail for what was denied

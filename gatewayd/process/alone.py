@@ -46,12 +46,12 @@ async def serve_alone(
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
     worker = Worker(listener, loaded.plugins)
     admin = None
+    node = _Alone(worker, load)
     try:
         await worker.start(loaded)
         # Not before: until here there are no exchanges, and the process may end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        node = _Alone(worker, load)
         reloading = asyncio.create_task(node.reloader.reload_on(hangup), name="reload")
         admin = make_admin_server(node)
         if admin is not None:
@@ -64,6 +64,7 @@ async def serve_alone(
     finally:
         if admin is not None:
             await admin.close()
+        await node.reloader.close()
         await worker.close()
 
 

@@ -22,6 +22,9 @@ logger = logging.getLogger("gatewayd.process")
 class Reloader:
     """Loads the configuration again, on a signal or when an operator asks; one at a time.
 
+    A reload is a task of its own, so that it comes to its end, in all workers or in none, also
+    where whoever asked does not wait for it. One that has not begun serves all who ask meanwhile.
+
     Args:
         load: Loads the configuration.
         take: Takes it over, as a whole or not at all; raises where it does not.
@@ -41,6 +44,8 @@ class Reloader:
         self._take = take
         self._audit = audit
         self._lock = asyncio.Lock()
+        self._next: asyncio.Task[LoadedConfig] | None = None  # has not begun to load
+        self._tasks: set[asyncio.Task[LoadedConfig]] = set()
         reloads = metrics.counter(
             "gatewayd_reloads", "Reloads of the configuration, by what became of them.", ("result",)
         )
@@ -49,11 +54,37 @@ class Reloader:
     async def reload(self) -> LoadedConfig:
         """Reload, record what has become of it, and return what runs now.
 
+        Cancelled, it leaves the reload going on.
+
         Raises:
             GatewayError: the configuration is refused; the running one stays.
 
         """
+        if self._next is None:
+            self._next = asyncio.create_task(self._reload(), name="reload")
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._ended)
+        task = self._next
+        await asyncio.wait([task])
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[LoadedConfig]) -> None:
+        self._tasks.discard(task)
+        if self._next is task:
+            self._next = None
+        if not task.cancelled():
+            task.exception()  # it has been told, also where nobody waits for it any more
+
+    async def close(self) -> None:
+        """Break off what is under way; for the end of the process."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _reload(self) -> LoadedConfig:
         async with self._lock:
+            self._next = None
             try:
                 # In a thread: thousands of routes take longer than an exchange should wait.
                 loaded = await asyncio.to_thread(self._load)

@@ -109,6 +109,7 @@ class Supervisor:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._reloader.close()
             await self._end_all()
 
     async def _start_all(self) -> None:
@@ -166,8 +167,10 @@ class Supervisor:
             for child in self._running():
                 try:
                     await child.take(packed)
-                except ChildFailed:
-                    await self._take_back(taken)
+                except BaseException as error:
+                    # Nobody knows what it runs where it was not its own answer that ended this.
+                    asked = taken if isinstance(error, ChildFailed) else [*taken, child]
+                    await self._take_back(asked)
                     raise
                 taken.append(child)
             self._loaded, self._packed = loaded, packed
@@ -175,6 +178,8 @@ class Supervisor:
 
     async def _take_back(self, children: Iterable[Child]) -> None:
         for child in children:
+            if child.told_to_end:
+                continue
             try:
                 await child.take(self._packed)
             except ChildFailed as failure:
