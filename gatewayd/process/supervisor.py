@@ -11,8 +11,9 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
@@ -20,7 +21,7 @@ from gatewayd.process import logs
 from gatewayd.process.board import make_board_file
 from gatewayd.process.calls import Refused
 from gatewayd.process.channel import pack
-from gatewayd.process.child import Child, ChildFailed
+from gatewayd.process.child import LOOK_SECONDS, LOOKS, Child, ChildFailed
 from gatewayd.process.node import Answer
 from gatewayd.process.reload import Reloader
 from gatewayd.process.shared import make_shared_file
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gatewayd.admin.listener import AdminServer
     from gatewayd.audit import AuditEvent
     from gatewayd.config.load import LoadedConfig
 
@@ -77,6 +79,10 @@ class Supervisor:
         self._lasting: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._listeners = listeners
         self._children: dict[int, Child] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._admin: AdminServer | None = None
+        self._board: IO[bytes]  # open while run() runs
+        self._shared: IO[bytes]
         self._stopping = asyncio.Event()
         self._changing = asyncio.Lock()  # held while a worker starts or a reload goes round
 
@@ -92,25 +98,27 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         hangup = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
-        tasks: list[asyncio.Task[None]] = []
-        self._admin = make_admin_server(self)
-        self._board = make_board_file()
-        self._shared = make_shared_file(len(self._listeners))
-        try:
+        async with AsyncExitStack() as stack:  # in the end undone from the last to the first
+            self._board = stack.enter_context(make_board_file())
+            self._shared = stack.enter_context(make_shared_file(len(self._listeners)))
+            stack.push_async_callback(self._end_all)
+            stack.push_async_callback(self._leave_alone)
+            self._admin = make_admin_server(self)
+            if self._admin is not None:
+                stack.push_async_callback(self._admin.close)
             await self._start_all()
-            tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
-            tasks.append(asyncio.create_task(self._reloader.reload_on(hangup)))
+            self._tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
+            self._tasks.append(asyncio.create_task(self._reloader.reload_on(hangup)))
             if self._admin is not None:
                 await self._admin.serve()
             await self._stopping.wait()
-        finally:
-            if self._admin is not None:
-                await self._admin.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._reloader.close()
-            await self._end_all()
+
+    async def _leave_alone(self) -> None:
+        """Start no worker any more, and change none."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reloader.close()
 
     async def _start_all(self) -> None:
         numbers = range(len(self._listeners))
@@ -125,34 +133,81 @@ class Supervisor:
     async def _start(self, number: int) -> None:
         child = await Child.spawn(self._listeners[number], self._board, self._shared)
         self._children[number] = child
-        await child.take(self._packed)
-        for name, arguments in self._lasting.values():
+        try:
+            await child.take(self._packed)
+        except ChildFailed:
+            raise
+        except BaseException:
+            child.kill()  # it would wait for its configuration for ever
+            raise
+        await self._tell_lasting(number, child)
+
+    async def _tell_lasting(self, number: int, child: Child) -> None:
+        """Tell a worker what operators have told the others; they may tell more meanwhile."""
+        for word in list(self._lasting):
+            name, arguments = self._lasting[word]
             await self._ask_one(number, child, name, arguments, _LASTING_SECONDS)
 
     async def _keep(self, number: int) -> None:
-        """Wait for the end of a worker, start another one, and so on."""
-        loop = asyncio.get_running_loop()
+        """Wait for the end of a worker, start another one, and so on until the node stops."""
         pause = _FIRST_PAUSE
-        while True:
-            since = loop.time()
-            child = self._children[number]
-            ending = await child.ended()
-            if self._admin is not None:
-                self._admin.worker_ended(number, child.incarnation)
-            if loop.time() - since >= _STABLE_SECONDS:
-                pause = _FIRST_PAUSE
-            logger.error("worker %d ended (%s), another one follows", number, ending)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            async with self._changing:
-                try:
-                    await self._start(number)
-                except ChildFailed as failure:
-                    logger.error("worker %d does not start: %s", number, failure)  # noqa: TRY400
-                else:
-                    self._restarts.value += 1
-                    pid = self._children[number].pid
-                    logger.info("worker %d runs again (pid %d)", number, pid)
+        while not self._stopping.is_set():
+            try:
+                pause = await self._replace(number, pause)
+            except Exception:
+                # Whatever it was: if this ended, no worker would follow ever again.
+                logger.exception("worker %d could not be looked after", number)
+                await asyncio.sleep(_LONGEST_PAUSE)
+
+    async def _replace(self, number: int, pause: float) -> float:
+        """Wait for the end of a worker, and start another one unless the node stops.
+
+        Args:
+            number: Its number.
+            pause: Seconds before the start of the next one, if this one has not run for long.
+
+        Returns:
+            The pause for the next one.
+
+        """
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        child = self._children[number]
+        ending = await self._ended(number, child)
+        if self._admin is not None:
+            self._admin.worker_ended(number, child.incarnation)
+        if self._stopping.is_set():
+            return pause
+        if loop.time() - since >= _STABLE_SECONDS:
+            pause = _FIRST_PAUSE
+        logger.error("worker %d ended (%s), another one follows", number, ending)
+        await asyncio.sleep(pause)
+        async with self._changing:
+            try:
+                await self._start(number)
+            except ChildFailed as failure:
+                logger.error("worker %d does not start: %s", number, failure)  # noqa: TRY400
+            else:
+                self._restarts.value += 1
+                pid = self._children[number].pid
+                logger.info("worker %d runs again (pid %d)", number, pid)
+        return min(pause * 2, _LONGEST_PAUSE)
+
+    async def _ended(self, number: int, child: Child) -> str:
+        """Wait for the end of a worker, and bring it about where it answers nothing any more."""
+        watching = asyncio.create_task(self._watch(number, child), name=f"watch worker {number}")
+        try:
+            return await child.ended()
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _watch(self, number: int, child: Child) -> None:
+        if child.serving:  # else it does not start, and ends
+            await child.fall_silent()
+            text = "worker %d (pid %d) has answered nothing for %g s, killing it"
+            logger.error(text, number, child.pid, LOOKS * LOOK_SECONDS)
+            child.kill()
 
     async def _hand_round(self, loaded: LoadedConfig) -> None:
         """Give a configuration to all workers.
@@ -240,8 +295,6 @@ class Supervisor:
             child.terminate()
 
     async def _end_all(self) -> None:
-        self._board.close()  # the workers have them open as well
-        self._shared.close()
         for listener in self._listeners:
             listener.close()
         running = self._running()

@@ -284,6 +284,23 @@ def test_a_crashed_worker_is_replaced(start: Start) -> None:
     assert "ended (SIGKILL)" in gateway.log
 
 
+def test_a_worker_that_ended_by_a_signal_without_a_name_is_replaced(start: Start) -> None:
+    gateway = start(2)
+    os.kill(gateway.worker_pids[0], signal.SIGRTMIN + 6)
+    gateway.wait_for_log("runs again")
+    assert f"ended (signal {signal.SIGRTMIN + 6})" in gateway.log
+
+
+@pytest.mark.slow
+def test_a_worker_that_stands_still_is_replaced(start: Start) -> None:
+    gateway = start(2)
+    stopped = gateway.worker_pids[0]
+    os.kill(stopped, signal.SIGSTOP)
+    gateway.wait_for_log("runs again", 60)
+    assert stopped not in gateway.worker_pids
+    assert f"(pid {stopped}) has answered nothing for 30 s, killing it" in gateway.log
+
+
 def test_connections_wait_for_the_next_worker(start: Start) -> None:
     gateway = start(2)
     for pid in gateway.worker_pids:
