@@ -102,4 +102,4 @@ class _Alone:
         return await self.reloader.reload()
 
     async def audit(self, event: AuditEvent) -> None:
-        await record_now(self.loaded.config, event)
+        await record_now(self.loaded.config, event, self.metrics)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayd.audit import AuditEvent
 from gatewayd.errors import GatewayError
@@ -92,22 +91,34 @@ class Reloader:
             except GatewayError as error:
                 logger.error("reload refused, the running configuration stays:\n%s", error)  # noqa: TRY400  # the text says it all
                 self._failed.value += 1
-                await self._audit(AuditEvent("reload", "failure", reason=str(error)))
+                await self._record("failure", reason=str(error))
                 raise
             except Exception as error:
                 logger.exception("reload failed, the running configuration stays")
                 self._failed.value += 1
-                await self._audit(AuditEvent("reload", "failure", reason=repr(error)))
+                await self._record("failure", reason=repr(error))
                 raise GatewayError("reload failed, the log says why") from error
             self._succeeded.value += 1
             logger.info("reloaded, configuration %s is running", loaded.digest[:12])
-            await self._audit(AuditEvent("reload", "success", detail={"digest": loaded.digest}))
+            await self._record("success", detail={"digest": loaded.digest})
             return loaded
+
+    async def _record(self, outcome: Literal["success", "failure"], **more: Any) -> None:
+        """Have recorded what has become of it, which does not change any more."""
+        try:
+            await self._audit(AuditEvent("reload", outcome, **more))
+        except Exception:
+            logger.exception("a reload is not in the audit trail")
 
     async def reload_on(self, hangup: asyncio.Event) -> None:
         """Reload whenever ``hangup`` is set, until cancelled; set meanwhile, once more."""
         while True:
             await hangup.wait()
             hangup.clear()
-            with suppress(GatewayError):  # it has been told
+            try:
                 await self.reload()
+            except GatewayError:
+                continue  # it has been told
+            except Exception:
+                # Whatever it was, the next signal is heard.
+                logger.exception("a reload did not come to its end")

@@ -284,7 +284,7 @@ class Supervisor:
 
     async def audit(self, event: AuditEvent) -> None:
         """Record what an operator has done."""
-        await record_now(self._loaded.config, event)
+        await record_now(self._loaded.config, event, self.metrics)
 
     def _running(self) -> list[Child]:
         return [child for child in self._children.values() if child.running]
