@@ -153,7 +153,9 @@ async def status(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[s
         "env": loaded.env,
         "digest": loaded.digest,
         "workers": [
-            {"worker": one.worker, "pid": one.pid, "error": one.error, **(one.result or {})}
+            models.WorkerStatus(
+                worker=one.worker, pid=one.pid, error=one.error, **(one.result or {})
+            ).model_dump()
             for one in answers
         ],
     }
