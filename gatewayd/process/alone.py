@@ -44,6 +44,7 @@ async def serve_alone(
     loop = asyncio.get_running_loop()
     hangup = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
     worker = Worker(listener, loaded.plugins)
     admin = None
     node = _Alone(worker, load)

@@ -98,6 +98,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         hangup = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
         async with AsyncExitStack() as stack:  # in the end undone from the last to the first
             self._board = stack.enter_context(make_board_file())
             self._shared = stack.enter_context(make_shared_file(len(self._listeners)))

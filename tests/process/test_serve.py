@@ -324,6 +324,23 @@ def test_workers_end_with_their_supervisor(start: Start) -> None:
 
 
 @BOTH
+def test_a_reload_that_is_asked_for_too_early_comes_later(
+    origin: HeldOrigin, tmp_path: Path, workers: int
+) -> None:
+    config = tmp_path / "gateway.toml"
+    os.mkfifo(config)  # opened for writing when, and not before, it is opened for reading
+    command = serve_command("-c", str(config), "--port", "0")
+    with Process(command, tmp_path / "log") as gateway:
+        with config.open("w") as first:
+            gateway.signal(signal.SIGHUP)
+            first.write(config_for(origin, workers))
+        gateway.wait_for_log("listening on")  # it has been read
+        with config.open("w") as second:
+            second.write(config_for(origin, workers))
+        gateway.wait_for_log("reloaded")
+
+
+@BOTH
 def test_a_bad_configuration_does_not_start(
     origin: HeldOrigin, tmp_path: Path, workers: int
 ) -> None:
