@@ -161,4 +161,5 @@ def test_systemd_reads_the_unit(tmp_path: Path) -> None:
         [program, "verify", "--man=no", copy],
         capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, "")
+    assert UNIT.name not in done.stderr  # it names it where it does not know a setting
+    assert done.returncode == 0, done.stderr
