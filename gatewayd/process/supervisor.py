@@ -147,7 +147,9 @@ class Supervisor:
         """Tell a worker what operators have told the others; they may tell more meanwhile."""
         for word in list(self._lasting):
             name, arguments = self._lasting[word]
-            await self._ask_one(number, child, name, arguments, _LASTING_SECONDS)
+            answer = await self._ask_one(number, child, name, arguments, _LASTING_SECONDS)
+            if answer.error:
+                logger.warning("worker %d was not told %s: %s", number, word, answer.error)
 
     async def _keep(self, number: int) -> None:
         """Wait for the end of a worker, start another one, and so on until the node stops."""
@@ -230,9 +232,12 @@ class Supervisor:
                     raise
                 taken.append(child)
             self._loaded, self._packed = loaded, packed
+            for word in [word for word, (name, _) in self._lasting.items() if name == "log_level"]:
+                del self._lasting[word]  # as in the workers, and here in the next line
             logs.apply(loaded.config.logging)
 
     async def _take_back(self, children: Iterable[Child]) -> None:
+        numbers = {child: number for number, child in self._children.items()}
         for child in children:
             if child.told_to_end:
                 continue
@@ -241,6 +246,8 @@ class Supervisor:
             except ChildFailed as failure:
                 logger.error("a worker is replaced: %s", failure)  # noqa: TRY400
                 child.terminate()
+            else:
+                await self._tell_lasting(numbers[child], child)
 
     @property
     def loaded(self) -> LoadedConfig:

@@ -329,3 +329,27 @@ async def test_where_the_node_stops_no_worker_follows(
         only.gone.set()
         await asyncio.wait_for(task, 10)
     assert "another one follows" not in caplog.text
+
+
+async def test_a_level_of_a_logger_lasts_until_a_reload_and_the_rest_stays(
+    old: LoadedConfig, new: LoadedConfig
+) -> None:
+    supervisor = make_supervisor(old, FakeChild())
+    await supervisor.ask("log_level", {"level": "error"}, seconds=1, lasting="log_level gatewayd")
+    await supervisor.ask("drain", {"draining": True}, seconds=1, lasting="drain")
+    await supervisor._hand_round(new)
+    later = FakeChild()
+    await supervisor._tell_lasting(0, later)  # type: ignore[arg-type]
+    assert later.asked == [("drain", {"draining": True})]
+
+
+async def test_where_a_reload_is_refused_levels_of_loggers_stay(
+    old: LoadedConfig, new: LoadedConfig
+) -> None:
+    children = [FakeChild(), FakeChild(pack(new))]
+    supervisor = make_supervisor(old, *children)
+    level = ("log_level", {"level": "error"})
+    await supervisor.ask(*level, seconds=1, lasting="log_level gatewayd")
+    with pytest.raises(ChildFailed):
+        await supervisor._hand_round(new)
+    assert children[0].asked == [level, level]  # what it took in between had ended it
