@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from gatewayd._version import __version__
 from gatewayd.admin import models
 from gatewayd.errors import GatewayError, Reject
@@ -249,6 +251,23 @@ async def _operate(api: AdminApi, name: str, arguments: dict[str, Any]) -> list[
     return [{"worker": one.worker, **item} for one in answers for item in one.result]
 
 
+async def operate(
+    api: AdminApi, body: models.OperationCall, path: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Run an operation that filters offer, those of plugins among them."""
+    name = path["name"]
+    offered = (await api.ask("operations"))[0].result
+    if name not in offered:
+        some = f"These are there: {', '.join(offered)}." if offered else "There is none."
+        raise Reject(404, "not_found", f"No filter in use offers this operation. {some}")
+    try:
+        orjson.dumps(body.arguments)
+    except TypeError as error:  # whole numbers of more than 64 bits
+        raise Reject(422, "invalid_body", f"arguments: {error}") from None
+    answers = await api.ask("operate", {"name": name, "arguments": body.arguments})
+    return [{"worker": one.worker, "told": one.result} for one in answers]
+
+
 async def reload(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
     """Load the configuration again."""
     try:
@@ -365,6 +384,10 @@ OPERATIONS: Sequence[Operation] = (
     Operation(
         "POST", "/v1/buckets/reset", "Fill buckets.", reset_buckets, models.Count,
         models.BucketSelection,
+    ),
+    Operation(
+        "POST", "/v1/operations/{name}", "What a filter in use offers to operators.", operate,
+        models.OperationAnswer, models.OperationCall, many=True,
     ),
     Operation(
         "POST", "/v1/reload", "Load the configuration again; 422 where it is refused.", reload,
