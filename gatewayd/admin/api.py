@@ -19,6 +19,7 @@ import orjson
 
 from gatewayd._version import __version__
 from gatewayd.admin import models
+from gatewayd.admin.commands.steering import our_loggers
 from gatewayd.errors import GatewayError, Reject
 from gatewayd.telemetry.exposition import snapshot
 from gatewayd.telemetry.totals import Totals
@@ -285,9 +286,12 @@ async def log_level(
     api: AdminApi, body: models.LogLevelChange, _path: Mapping[str, str]
 ) -> dict[str, Any]:
     """Change from which severity on a logger writes, in the supervisor and in all workers."""
-    # Before anything changes: names that nobody logs by would pile up.
-    if body.logger != "gatewayd" and body.logger not in (await api.ask("loggers"))[0].result:
-        raise Reject(404, "not_found", "There is no logger of this name.")
+    # Before anything changes: names that nobody logs by would pile up. The supervisor has some that
+    # workers have not, such as that of the admin API.
+    known = {"gatewayd", *our_loggers(), *(await api.ask("loggers"))[0].result}
+    if body.logger not in known:
+        names = ", ".join(sorted(known))
+        raise Reject(404, "not_found", f"There is no logger of this name, but these: {names}.")
     await api.ask("log_level", body.model_dump(), lasting=f"log_level {body.logger}")
     logging.getLogger(body.logger).setLevel(body.level.upper())  # of the supervisor
     return body.model_dump()

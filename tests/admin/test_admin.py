@@ -97,6 +97,17 @@ def test_bodies_that_say_nothing_useful(node: Node, path: str, body: Any, status
     assert node.ask("PUT", path, body).status == status
 
 
+def test_a_logger_that_is_not_there_is_refused_with_those_that_are(node: Node) -> None:
+    answer = node.ask("PUT", "/v1/log-level", {"logger": "gatewayd.retry", "level": "debug"})
+    assert answer.status == 404
+    assert "gatewayd.server" in answer.json["detail"]
+
+
+def test_a_logger_that_only_the_supervisor_has_can_be_changed(node: Node) -> None:
+    body = {"logger": "gatewayd.admin", "level": "info"}
+    assert node.ask("PUT", "/v1/log-level", body).status == 200
+
+
 def test_bodies_are_json(node: Node) -> None:
     answer = node.ask("PUT", "/v1/drain", b"draining=1", {"Content-Type": "text/plain"})
     assert (answer.status, answer.json["code"]) == (415, "unsupported_media_type")
