@@ -123,7 +123,9 @@ class Supervisor:
 
     async def _start_all(self) -> None:
         numbers = range(len(self._listeners))
-        results = await asyncio.gather(*map(self._start, numbers), return_exceptions=True)
+        results = await asyncio.gather(
+            *(self._start(number, self._packed) for number in numbers), return_exceptions=True
+        )
         if self._stopping.is_set():
             return
         for failure in filter(None, results):
@@ -131,11 +133,11 @@ class Supervisor:
         url = url_of(self._listeners[0], tls=self._loaded.config.server.tls is not None)
         logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
 
-    async def _start(self, number: int) -> None:
+    async def _start(self, number: int, packed: bytes) -> None:
         child = await Child.spawn(self._listeners[number], self._board, self._shared)
         self._children[number] = child
         try:
-            await child.take(self._packed)
+            await child.take(packed)
         except ChildFailed:
             raise
         except BaseException:
@@ -186,8 +188,10 @@ class Supervisor:
         logger.error("worker %d ended (%s), another one follows", number, ending)
         await asyncio.sleep(pause)
         async with self._changing:
+            if self._children[number] is not child:
+                return _FIRST_PAUSE  # a reload has started one meanwhile
             try:
-                await self._start(number)
+                await self._start(number, self._packed)
             except ChildFailed as failure:
                 logger.error("worker %d does not start: %s", number, failure)  # noqa: TRY400
             else:
@@ -222,7 +226,11 @@ class Supervisor:
         packed = pack(loaded)
         taken: list[Child] = []
         async with self._changing:
+            if self._stopping.is_set():
+                raise ChildFailed("the node is stopping")
             for child in self._running():
+                if not child.serving:
+                    continue  # it has refused the old one, and ends
                 try:
                     await child.take(packed)
                 except BaseException as error:
@@ -231,10 +239,27 @@ class Supervisor:
                     await self._take_back(asked)
                     raise
                 taken.append(child)
+            if not taken:
+                await self._try_out(packed)
             self._loaded, self._packed = loaded, packed
             for word in [word for word, (name, _) in self._lasting.items() if name == "log_level"]:
                 del self._lasting[word]  # as in the workers, and here in the next line
             logs.apply(loaded.config.logging)
+
+    async def _try_out(self, packed: bytes) -> None:
+        """Start a worker with a configuration that none could take over, as none serves.
+
+        Raises:
+            ChildFailed: it does not start.
+
+        """
+        number = min(self._children)
+        try:
+            await self._start(number, packed)
+        except ChildFailed:
+            self._children[number].kill()  # another one follows, with what ran before
+            raise
+        self._restarts.value += 1
 
     async def _take_back(self, children: Iterable[Child]) -> None:
         numbers = {child: number for number, child in self._children.items()}

@@ -51,6 +51,7 @@ class FakeChild:
         self.serving = True
         self.incarnation = 0
         self.gone = asyncio.Event()
+        self.looked_after = asyncio.Event()
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
         self.during: Callable[[], Awaitable[Any]] | None = None
         self.silent = asyncio.Event()
@@ -73,6 +74,7 @@ class FakeChild:
         await self.silent.wait()
 
     async def ended(self) -> str:
+        self.looked_after.set()
         await self.gone.wait()
         return "SIGKILL" if self.killed else "exit status 0"
 
@@ -353,3 +355,50 @@ async def test_where_a_reload_is_refused_levels_of_loggers_stay(
     with pytest.raises(ChildFailed):
         await supervisor._hand_round(new)
     assert children[0].asked == [level, level]  # what it took in between had ended it
+
+
+@pytest.mark.parametrize("serving", [False, True], ids=["refused to start", "ended"])
+async def test_where_no_worker_serves_a_new_one_tries_a_configuration(
+    old: LoadedConfig, new: LoadedConfig, spawn: Children, *, serving: bool
+) -> None:
+    last = FakeChild(pack(new), running=not serving)
+    last.serving = serving
+    supervisor = make_supervisor(old, last)
+    spawn.put_nowait(trial := FakeChild())
+    await supervisor._hand_round(new)
+    assert trial.runs == supervisor._packed == pack(new)
+    assert supervisor._restarts.value == 1
+
+
+async def test_what_the_new_one_refuses_is_refused(
+    old: LoadedConfig, new: LoadedConfig, spawn: Children
+) -> None:
+    supervisor = make_supervisor(old, FakeChild(running=False))
+    spawn.put_nowait(trial := FakeChild(pack(new)))
+    with pytest.raises(ChildFailed):
+        await supervisor._hand_round(new)
+    assert trial.killed
+    assert supervisor._packed == pack(old)
+
+
+async def test_a_worker_that_a_reload_has_started_gets_no_double(
+    old: LoadedConfig, new: LoadedConfig, spawn: Children
+) -> None:
+    supervisor = make_supervisor(old, first := FakeChild())
+    first.running = False
+    spawn.put_nowait(trial := FakeChild())
+    async with keeping(supervisor):
+        await first.looked_after.wait()
+        await supervisor._hand_round(new)
+        first.gone.set()
+        await asyncio.wait_for(trial.looked_after.wait(), 10)
+    assert supervisor._children[0] is trial  # type: ignore[comparison-overlap]
+
+
+async def test_a_node_that_stops_takes_no_configuration(
+    old: LoadedConfig, new: LoadedConfig
+) -> None:
+    supervisor = make_supervisor(old, FakeChild())
+    supervisor._stop()
+    with pytest.raises(ChildFailed, match="stopping"):
+        await supervisor._hand_round(new)
