@@ -15,7 +15,7 @@ PIP := $(PY) -m pip install --quiet
 BENCH_PROGRAMS := nginx:nginx-light haproxy:haproxy wrk:wrk redis-server:redis-server
 GUARD_PROGRAMS := valgrind:valgrind
 TEST_PROGRAMS := $(BENCH_PROGRAMS) chromium:chromium curl:curl mariadbd:mariadb-server \
-	promtool:prometheus
+	promtool:prometheus systemd-analyze:systemd
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Without a home, pip, browsers and the like would write their caches into the working directory.

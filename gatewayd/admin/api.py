@@ -6,6 +6,7 @@ Each is a function of the API and of its checked input; HTTP is the business of
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import os
@@ -14,8 +15,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import orjson
+
 from gatewayd._version import __version__
 from gatewayd.admin import models
+from gatewayd.admin.commands.steering import our_loggers
 from gatewayd.errors import GatewayError, Reject
 from gatewayd.telemetry.exposition import snapshot
 from gatewayd.telemetry.totals import Totals
@@ -28,6 +32,9 @@ if TYPE_CHECKING:
 
 _SECONDS = 5.0
 _SEND_SECONDS = 60.0
+RELOAD_SECONDS = 110.0
+"""How long a reload is waited for. Many workers may take longer, one after the other."""
+
 _NODE = -1  # the place of the supervisor's own numbers among those of the workers
 
 
@@ -149,7 +156,9 @@ async def status(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[s
         "env": loaded.env,
         "digest": loaded.digest,
         "workers": [
-            {"worker": one.worker, "pid": one.pid, "error": one.error, **(one.result or {})}
+            models.WorkerStatus(
+                worker=one.worker, pid=one.pid, error=one.error, **(one.result or {})
+            ).model_dump()
             for one in answers
         ],
     }
@@ -243,12 +252,33 @@ async def _operate(api: AdminApi, name: str, arguments: dict[str, Any]) -> list[
     return [{"worker": one.worker, **item} for one in answers for item in one.result]
 
 
+async def operate(
+    api: AdminApi, body: models.OperationCall, path: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Run an operation that filters offer, those of plugins among them."""
+    name = path["name"]
+    offered = (await api.ask("operations"))[0].result
+    if name not in offered:
+        some = f"These are there: {', '.join(offered)}." if offered else "There is none."
+        raise Reject(404, "not_found", f"No filter in use offers this operation. {some}")
+    try:
+        orjson.dumps(body.arguments)
+    except TypeError as error:  # whole numbers of more than 64 bits
+        raise Reject(422, "invalid_body", f"arguments: {error}") from None
+    answers = await api.ask("operate", {"name": name, "arguments": body.arguments})
+    return [{"worker": one.worker, "told": one.result} for one in answers]
+
+
 async def reload(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
     """Load the configuration again."""
     try:
-        loaded = await api.node.reload()
+        async with asyncio.timeout(RELOAD_SECONDS):
+            loaded = await api.node.reload()
     except GatewayError as error:
         raise Reject(422, "reload_refused", str(error)) from error
+    except TimeoutError:
+        detail = "The reload is still under way; the log and the audit trail tell how it ends."
+        raise Reject(503, "reload_under_way", detail) from None
     return {"digest": loaded.digest}
 
 
@@ -256,9 +286,12 @@ async def log_level(
     api: AdminApi, body: models.LogLevelChange, _path: Mapping[str, str]
 ) -> dict[str, Any]:
     """Change from which severity on a logger writes, in the supervisor and in all workers."""
-    # Before anything changes: names that nobody logs by would pile up.
-    if body.logger != "gatewayd" and body.logger not in (await api.ask("loggers"))[0].result:
-        raise Reject(404, "not_found", "There is no logger of this name.")
+    # Before anything changes: names that nobody logs by would pile up. The supervisor has some that
+    # workers have not, such as that of the admin API.
+    known = {"gatewayd", *our_loggers(), *(await api.ask("loggers"))[0].result}
+    if body.logger not in known:
+        names = ", ".join(sorted(known))
+        raise Reject(404, "not_found", f"There is no logger of this name, but these: {names}.")
     await api.ask("log_level", body.model_dump(), lasting=f"log_level {body.logger}")
     logging.getLogger(body.logger).setLevel(body.level.upper())  # of the supervisor
     return body.model_dump()
@@ -355,6 +388,10 @@ OPERATIONS: Sequence[Operation] = (
     Operation(
         "POST", "/v1/buckets/reset", "Fill buckets.", reset_buckets, models.Count,
         models.BucketSelection,
+    ),
+    Operation(
+        "POST", "/v1/operations/{name}", "What a filter in use offers to operators.", operate,
+        models.OperationAnswer, models.OperationCall, many=True,
     ),
     Operation(
         "POST", "/v1/reload", "Load the configuration again; 422 where it is refused.", reload,

@@ -70,6 +70,11 @@ def _read(status: int, answer: bytes) -> Any:
         value = orjson.loads(answer)
     except orjson.JSONDecodeError as error:
         raise AdminError(f"what answers is no gateway: status {status}") from error
+    if status == 401:
+        raise AdminError(
+            "the gateway does not know the token of this configuration; one that was changed there "
+            "counts from a reload on, which SIGHUP brings about without it"
+        )
     if status >= 400 and isinstance(value, dict) and "code" in value:
         raise AdminError(str(value.get("detail") or value["code"]))
     return value

@@ -49,7 +49,7 @@ MAX_AT_ONCE = 32
 """Requests that run at once; above it: 503."""
 
 HANDLER_SECONDS = 120.0
-"""Time for one request; a reload of many workers takes the longest."""
+"""Time for one request, more than any operation waits."""
 
 _BODY_SECONDS = 10.0
 _DENIALS_EVERY = 1.0  # seconds between two rows of the audit trail for what was denied
@@ -76,7 +76,7 @@ class AdminServer:
         self._running = 0
         self._denied_at = 0.0
         self._denied = 0
-        self._auditing: asyncio.Task[None] | None = None
+        self._auditing: set[asyncio.Task[None]] = set()
         self._tls = _tls_context(config)
         self._socket = _bind(config)
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY_BYTES)
@@ -105,8 +105,8 @@ class AdminServer:
     async def close(self) -> None:
         """Stop; requests that run have a second to end."""
         await self._site.close()
-        if self._auditing is not None:
-            await asyncio.wait([self._auditing])
+        if self._auditing:
+            await asyncio.wait(self._auditing)
         self._socket.close()
         if self._config.path is not None:
             _unlink(self._config.path)
@@ -179,7 +179,9 @@ class AdminServer:
         self._denied_at = now
         event = self._event(request, "denied", reason, {"count": self._denied})
         self._denied = 0
-        self._auditing = asyncio.create_task(self._node.audit(event), name="audit")
+        task = asyncio.create_task(self._node.audit(event), name="audit")
+        self._auditing.add(task)  # a store that is away may take longer than until the next one
+        task.add_done_callback(self._auditing.discard)
 
     def _event(
         self, request: web.Request, outcome: Outcome, reason: str, detail: dict[str, Any]
@@ -203,8 +205,10 @@ class AdminServer:
         async def handle(request: web.Request) -> web.StreamResponse:
             outcome: Outcome = "failure"
             reason = ""
+            body = None
             try:
-                body = None if one.body is None else await _read(request, one.body)
+                if one.body is not None:
+                    body = await _read(request, one.body)
                 result = await one.handler(self._api, body, request.match_info)
                 outcome = "success"
             except Reject as reject:
@@ -212,7 +216,8 @@ class AdminServer:
                 raise
             finally:
                 if one.changes:
-                    await self._node.audit(self._event(request, outcome, reason, {}))
+                    detail = {} if body is None else body.model_dump()
+                    await self._node.audit(self._event(request, outcome, reason, detail))
             ready = one.path != "/ready" or result["status"] == "ready"
             return _json(result, 200 if ready else 503)
 

@@ -212,6 +212,22 @@ class Count(Model):
     """In all workers."""
 
 
+class OperationCall(Model):
+    """What an operation of a filter is to be told."""
+
+    arguments: dict[str, Any] = Field({})
+    """Its arguments, which the filter checks. They are in the audit trail, so no secrets."""
+
+
+class OperationAnswer(Model):
+    """What came of an operation in one worker."""
+
+    worker: int
+    """The worker."""
+    told: list[Any]
+    """What its filters told."""
+
+
 class Drain(Model):
     """Whether the node is in service."""
 

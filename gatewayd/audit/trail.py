@@ -101,12 +101,12 @@ class Audit:
             await asyncio.sleep(self._config.interval)
             try:
                 await self.flush()
+                if time.monotonic() >= purge_at:
+                    purge_at = time.monotonic() + _HOUR
+                    await self._purge()
             except Exception:
                 # Whatever it was, the trail goes on.
                 logger.exception("audit events could not be written")
-            if time.monotonic() >= purge_at:
-                purge_at = time.monotonic() + _HOUR
-                await self._purge()
 
     async def flush(self) -> None:
         """Write what waits: all of it to the log, a batch of it to the store.
@@ -205,6 +205,9 @@ class Audit:
                         break  # the store is away
         except TimeoutError:
             logger.warning("the store does not take the last audit events in time")
+        except Exception:
+            # What has been done is done, whether it can be recorded or not.
+            logger.exception("the last audit events could not be written")
         if self._unwritten:
             self._drop(len(self._unwritten))
             self._unwritten = []
@@ -215,7 +218,10 @@ async def _is_there(store: Store) -> bool:
     if not store.embedded:
         return True
     file = Path(store.config.url.removeprefix("sqlite:///"))
-    return await asyncio.to_thread(file.exists)
+    try:
+        return await asyncio.to_thread(file.exists)
+    except OSError:
+        return True  # there, or not: it cannot be opened, and that is told then
 
 
 def _is_outage(error: Exception) -> bool:
@@ -223,12 +229,17 @@ def _is_outage(error: Exception) -> bool:
     return isinstance(error, StoreError) and not isinstance(error, StoreRefused)
 
 
-async def record_now(config: GatewayConfig, event: AuditEvent) -> None:
-    """Write one event at once; for processes that serve nothing, such as commands.
+async def record_now(
+    config: GatewayConfig, event: AuditEvent, metrics: Metrics | None = None
+) -> None:
+    """Write one event at once, of something that has been done; never fails.
+
+    It is for processes that serve nothing, such as commands.
 
     Args:
         config: The configuration, for the settings of trail and store.
         event: The event.
+        metrics: Where it is counted.
 
     A store that is away costs no more than a few seconds; the event is in the log all the same.
     """
@@ -237,7 +248,8 @@ async def record_now(config: GatewayConfig, event: AuditEvent) -> None:
     if event.action in config.audit.exclude:
         return
     store = Store(config.store)
-    audit = Audit(config.audit.model_copy(update={"close_timeout": _RECORD_NOW_SECONDS}), store)
+    settings = config.audit.model_copy(update={"close_timeout": _RECORD_NOW_SECONDS})
+    audit = Audit(settings, store, metrics)
     try:
         await audit.start()
         audit.record(event)

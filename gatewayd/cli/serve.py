@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from functools import partial
 from typing import Annotated
 
@@ -33,6 +34,9 @@ def serve(
     log_level: Annotated[LogLevel | None, _LOG_LEVEL] = None,
 ) -> None:
     """Serve until a signal says otherwise."""
+    # It would end a process that has no handler yet. Held back, it is a reload as soon as there is
+    # one: the files may have changed since they were read.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     logs.configure(log_level or "info")
     overrides = {
         "server.host": host,

@@ -18,14 +18,15 @@ def status(
 ) -> None:
     """Print the state of the node, its workers, and the instances of its services."""
     client = AdminClient(load(config, env=env).config)
-    node, services = client.ask("GET", "/v1/status"), client.ask("GET", "/v1/services")
+    node = client.ask("GET", "/v1/status")
     if json:
-        print_json({"node": node, "services": services})
+        print_json({"node": node, "services": client.ask("GET", "/v1/services")})
         return
     print(f"gatewayd {node['version']}, pid {node['pid']}, up {_duration(node['uptime'])}")
     print(f"configuration {node['files'][0]}, digest {node['digest'][:12]}\n")
     print_table(_WORKERS, [_worker(one) for one in node["workers"]])
     print()
+    services = client.ask("GET", "/v1/services")  # not before: it fails where no worker answers
     print_table(_SERVICES, [_instance(one, it) for one in services for it in one["instances"]])
 
 

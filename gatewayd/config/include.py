@@ -93,13 +93,17 @@ class FileLayer:
         elif depth > MAX_INCLUDE_DEPTH:
             yield _issue(document, here, f"more than {MAX_INCLUDE_DEPTH} files include each other")
         elif here not in document.source.broken:
+            # What a reference stands for is shown nowhere; a file that is there has a name.
+            secret = here in document.source.secret
             try:
                 found = _expand(document.path.parent, pattern)
             except OSError as error:
-                yield _issue(document, here, f"{pattern!r} cannot be read: {error.strerror}")
+                shown = "what its reference names" if secret else repr(pattern)
+                yield _issue(document, here, f"{shown} cannot be read: {error.strerror}")
                 return
             if not found and not glob.has_magic(pattern):
-                yield _issue(document, here, f"file {pattern!r} does not exist")
+                shown = "the file that its reference names" if secret else f"file {pattern!r}"
+                yield _issue(document, here, f"{shown} does not exist")
             for path in found:
                 yield from self._include_file(document, here, path, depth)
 

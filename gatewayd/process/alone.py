@@ -44,14 +44,15 @@ async def serve_alone(
     loop = asyncio.get_running_loop()
     hangup = asyncio.Event()
     loop.add_signal_handler(signal.SIGHUP, hangup.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
     worker = Worker(listener, loaded.plugins)
     admin = None
+    node = _Alone(worker, load)
     try:
         await worker.start(loaded)
         # Not before: until here there are no exchanges, and the process may end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
-        node = _Alone(worker, load)
         reloading = asyncio.create_task(node.reloader.reload_on(hangup), name="reload")
         admin = make_admin_server(node)
         if admin is not None:
@@ -64,6 +65,7 @@ async def serve_alone(
     finally:
         if admin is not None:
             await admin.close()
+        await node.reloader.close()
         await worker.close()
 
 
@@ -101,4 +103,4 @@ class _Alone:
         return await self.reloader.reload()
 
     async def audit(self, event: AuditEvent) -> None:
-        await record_now(self.loaded.config, event)
+        await record_now(self.loaded.config, event, self.metrics)

@@ -51,6 +51,10 @@ class Refused(CallFailed):
     """The worker has answered that it does not do what it was asked."""
 
 
+class Overdue(CallFailed):
+    """Too many calls are unanswered, so this one was not sent."""
+
+
 class Caller:
     """Asks the process at the other end of a channel.
 
@@ -58,11 +62,15 @@ class Caller:
         channel: Our end.
         name: Who is at the other end, for errors.
 
+    Attributes:
+        heard: How many answers have come, late ones too.
+
     """
 
     def __init__(self, channel: Channel, name: str) -> None:
         self._channel = channel
         self._name = name
+        self.heard = 0
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[bytes] | None] = {}  # None: given up
         self._reader = asyncio.create_task(self._read(), name=f"answers of {name}")
@@ -72,14 +80,15 @@ class Caller:
 
         Raises:
             Refused: the other end does not do it.
-            CallFailed: the other end is gone, or owes too many answers.
+            Overdue: the other end owes too many answers.
+            CallFailed: the other end is gone.
             TimeoutError: no answer came in time.
 
         """
         if self._reader.done():
             raise CallFailed(f"{self._name} has ended")
         if len(self._waiting) >= MAX_UNANSWERED:
-            raise CallFailed(f"{self._name} leaves too many calls unanswered")
+            raise Overdue(f"{self._name} leaves too many calls unanswered")
         number = next(self._numbers) & 0xFFFFFFFF
         answer = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
@@ -99,6 +108,7 @@ class Caller:
         try:
             while True:
                 message = await self._channel.receive()
+                self.heard += 1
                 kind, number = _HEADER.unpack_from(message)
                 answer = self._waiting.pop(number, None)
                 if answer is None or answer.done():

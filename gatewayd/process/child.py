@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from gatewayd.errors import GatewayError
-from gatewayd.process.calls import Caller, CallFailed, Kind, Refused
+from gatewayd.process.calls import Caller, CallFailed, Kind, Overdue, Refused
 from gatewayd.process.channel import Channel
 
 if TYPE_CHECKING:
@@ -24,6 +24,13 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 60.0
 """How long a worker may take to start with a configuration, or to take one over."""
+
+LOOK_SECONDS = 5.0
+"""How often a worker is asked whether it still answers."""
+
+LOOKS = 6
+"""How many such questions in a row it may leave without any answer: for 30 s, as gunicorn's workers
+may (its ``timeout``)."""
 
 _incarnations = itertools.count()
 
@@ -52,6 +59,7 @@ class Child:
         self.incarnation = next(_incarnations)
         self.told_to_end = False
         self.serving = False
+        self._taking = False
 
     @classmethod
     async def spawn(cls, listener: socket.socket, board: IO[bytes], shared: IO[bytes]) -> Child:
@@ -107,15 +115,38 @@ class Child:
             ChildFailed: it refuses, has ended, or does not answer; it is killed in the last case.
 
         """
+        self._taking = True
         try:
             await self._caller.call(Kind.CONFIGURATION, packed, ANSWER_SECONDS)
+        except Overdue as failure:
+            self.kill()
+            raise ChildFailed(str(failure)) from None
         except CallFailed as failure:
             raise ChildFailed(str(failure)) from None
         except TimeoutError:
             self.kill()
             message = f"worker with pid {self.pid} did not answer in {ANSWER_SECONDS:g} s"
             raise ChildFailed(message) from None
+        finally:
+            self._taking = False
         self.serving = True
+
+    async def fall_silent(self) -> None:
+        """Ask it again and again whether it still answers; return when it has not for too long.
+
+        Questions without an answer are counted, and not seconds: where this process, or all of
+        them, stood still for an hour, one question was open. A late answer counts as any other;
+        one that takes over a configuration has the time of :meth:`take`.
+        """
+        loop = asyncio.get_running_loop()
+        unanswered = 0
+        while unanswered < LOOKS:
+            heard, next_look = self._caller.heard, loop.time() + LOOK_SECONDS
+            with suppress(ChildFailed, Refused):  # what counts is whether anything was heard
+                await self.ask("alive", {}, LOOK_SECONDS)
+            await asyncio.sleep(next_look - loop.time())
+            alive = self._taking or self._caller.heard > heard
+            unanswered = 0 if alive else unanswered + 1
 
     async def ask(self, name: str, arguments: Mapping[str, Any], seconds: float) -> Any:
         """Have it run a command of :mod:`gatewayd.admin.commands`, and return the result.
@@ -156,4 +187,11 @@ class Child:
         """Wait for its end; return how it ended, for the log."""
         status = await self._process.wait()
         await self._caller.close()
-        return f"exit status {status}" if status >= 0 else signal.Signals(-status).name
+        return f"exit status {status}" if status >= 0 else _name_of_signal(-status)
+
+
+def _name_of_signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # most of the real-time signals have none
+        return f"signal {number}"

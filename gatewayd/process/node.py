@@ -71,6 +71,8 @@ class Node(Protocol):
     async def reload(self) -> LoadedConfig:
         """Load the configuration again and have all workers take it over.
 
+        Cancelled, it leaves the reload going on.
+
         Raises:
             GatewayError: it is refused; the running one stays.
 

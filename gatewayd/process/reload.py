@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayd.audit import AuditEvent
 from gatewayd.errors import GatewayError
@@ -21,6 +20,9 @@ logger = logging.getLogger("gatewayd.process")
 
 class Reloader:
     """Loads the configuration again, on a signal or when an operator asks; one at a time.
+
+    A reload is a task of its own, so that it comes to its end, in all workers or in none, also
+    where whoever asked does not wait for it. One that has not begun serves all who ask meanwhile.
 
     Args:
         load: Loads the configuration.
@@ -41,6 +43,8 @@ class Reloader:
         self._take = take
         self._audit = audit
         self._lock = asyncio.Lock()
+        self._next: asyncio.Task[LoadedConfig] | None = None  # has not begun to load
+        self._tasks: set[asyncio.Task[LoadedConfig]] = set()
         reloads = metrics.counter(
             "gatewayd_reloads", "Reloads of the configuration, by what became of them.", ("result",)
         )
@@ -49,11 +53,37 @@ class Reloader:
     async def reload(self) -> LoadedConfig:
         """Reload, record what has become of it, and return what runs now.
 
+        Cancelled, it leaves the reload going on.
+
         Raises:
             GatewayError: the configuration is refused; the running one stays.
 
         """
+        if self._next is None:
+            self._next = asyncio.create_task(self._reload(), name="reload")
+            self._tasks.add(self._next)
+            self._next.add_done_callback(self._ended)
+        task = self._next
+        await asyncio.wait([task])
+        return task.result()
+
+    def _ended(self, task: asyncio.Task[LoadedConfig]) -> None:
+        self._tasks.discard(task)
+        if self._next is task:
+            self._next = None
+        if not task.cancelled():
+            task.exception()  # it has been told, also where nobody waits for it any more
+
+    async def close(self) -> None:
+        """Break off what is under way; for the end of the process."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _reload(self) -> LoadedConfig:
         async with self._lock:
+            self._next = None
             try:
                 # In a thread: thousands of routes take longer than an exchange should wait.
                 loaded = await asyncio.to_thread(self._load)
@@ -61,22 +91,34 @@ class Reloader:
             except GatewayError as error:
                 logger.error("reload refused, the running configuration stays:\n%s", error)  # noqa: TRY400  # the text says it all
                 self._failed.value += 1
-                await self._audit(AuditEvent("reload", "failure", reason=str(error)))
+                await self._record("failure", reason=str(error))
                 raise
             except Exception as error:
                 logger.exception("reload failed, the running configuration stays")
                 self._failed.value += 1
-                await self._audit(AuditEvent("reload", "failure", reason=repr(error)))
+                await self._record("failure", reason=repr(error))
                 raise GatewayError("reload failed, the log says why") from error
             self._succeeded.value += 1
             logger.info("reloaded, configuration %s is running", loaded.digest[:12])
-            await self._audit(AuditEvent("reload", "success", detail={"digest": loaded.digest}))
+            await self._record("success", detail={"digest": loaded.digest})
             return loaded
+
+    async def _record(self, outcome: Literal["success", "failure"], **more: Any) -> None:
+        """Have recorded what has become of it, which does not change any more."""
+        try:
+            await self._audit(AuditEvent("reload", outcome, **more))
+        except Exception:
+            logger.exception("a reload is not in the audit trail")
 
     async def reload_on(self, hangup: asyncio.Event) -> None:
         """Reload whenever ``hangup`` is set, until cancelled; set meanwhile, once more."""
         while True:
             await hangup.wait()
             hangup.clear()
-            with suppress(GatewayError):  # it has been told
+            try:
                 await self.reload()
+            except GatewayError:
+                continue  # it has been told
+            except Exception:
+                # Whatever it was, the next signal is heard.
+                logger.exception("a reload did not come to its end")

@@ -11,8 +11,9 @@ import asyncio
 import logging
 import os
 import signal
+from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
@@ -20,7 +21,7 @@ from gatewayd.process import logs
 from gatewayd.process.board import make_board_file
 from gatewayd.process.calls import Refused
 from gatewayd.process.channel import pack
-from gatewayd.process.child import Child, ChildFailed
+from gatewayd.process.child import LOOK_SECONDS, LOOKS, Child, ChildFailed
 from gatewayd.process.node import Answer
 from gatewayd.process.reload import Reloader
 from gatewayd.process.shared import make_shared_file
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from gatewayd.admin.listener import AdminServer
     from gatewayd.audit import AuditEvent
     from gatewayd.config.load import LoadedConfig
 
@@ -77,6 +79,10 @@ class Supervisor:
         self._lasting: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._listeners = listeners
         self._children: dict[int, Child] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+        self._admin: AdminServer | None = None
+        self._board: IO[bytes]  # open while run() runs
+        self._shared: IO[bytes]
         self._stopping = asyncio.Event()
         self._changing = asyncio.Lock()  # held while a worker starts or a reload goes round
 
@@ -92,28 +98,34 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         hangup = asyncio.Event()
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
-        tasks: list[asyncio.Task[None]] = []
-        self._admin = make_admin_server(self)
-        self._board = make_board_file()
-        self._shared = make_shared_file(len(self._listeners))
-        try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
+        async with AsyncExitStack() as stack:  # in the end undone from the last to the first
+            self._board = stack.enter_context(make_board_file())
+            self._shared = stack.enter_context(make_shared_file(len(self._listeners)))
+            stack.push_async_callback(self._end_all)
+            stack.push_async_callback(self._leave_alone)
+            self._admin = make_admin_server(self)
+            if self._admin is not None:
+                stack.push_async_callback(self._admin.close)
             await self._start_all()
-            tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
-            tasks.append(asyncio.create_task(self._reloader.reload_on(hangup)))
+            self._tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
+            self._tasks.append(asyncio.create_task(self._reloader.reload_on(hangup)))
             if self._admin is not None:
                 await self._admin.serve()
             await self._stopping.wait()
-        finally:
-            if self._admin is not None:
-                await self._admin.close()
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-            await self._end_all()
+
+    async def _leave_alone(self) -> None:
+        """Start no worker any more, and change none."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reloader.close()
 
     async def _start_all(self) -> None:
         numbers = range(len(self._listeners))
-        results = await asyncio.gather(*map(self._start, numbers), return_exceptions=True)
+        results = await asyncio.gather(
+            *(self._start(number, self._packed) for number in numbers), return_exceptions=True
+        )
         if self._stopping.is_set():
             return
         for failure in filter(None, results):
@@ -121,37 +133,88 @@ class Supervisor:
         url = url_of(self._listeners[0], tls=self._loaded.config.server.tls is not None)
         logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
 
-    async def _start(self, number: int) -> None:
+    async def _start(self, number: int, packed: bytes) -> None:
         child = await Child.spawn(self._listeners[number], self._board, self._shared)
         self._children[number] = child
-        await child.take(self._packed)
-        for name, arguments in self._lasting.values():
-            await self._ask_one(number, child, name, arguments, _LASTING_SECONDS)
+        try:
+            await child.take(packed)
+        except ChildFailed:
+            raise
+        except BaseException:
+            child.kill()  # it would wait for its configuration for ever
+            raise
+        await self._tell_lasting(number, child)
+
+    async def _tell_lasting(self, number: int, child: Child) -> None:
+        """Tell a worker what operators have told the others; they may tell more meanwhile."""
+        for word in list(self._lasting):
+            name, arguments = self._lasting[word]
+            answer = await self._ask_one(number, child, name, arguments, _LASTING_SECONDS)
+            if answer.error:
+                logger.warning("worker %d was not told %s: %s", number, word, answer.error)
 
     async def _keep(self, number: int) -> None:
-        """Wait for the end of a worker, start another one, and so on."""
-        loop = asyncio.get_running_loop()
+        """Wait for the end of a worker, start another one, and so on until the node stops."""
         pause = _FIRST_PAUSE
-        while True:
-            since = loop.time()
-            child = self._children[number]
-            ending = await child.ended()
-            if self._admin is not None:
-                self._admin.worker_ended(number, child.incarnation)
-            if loop.time() - since >= _STABLE_SECONDS:
-                pause = _FIRST_PAUSE
-            logger.error("worker %d ended (%s), another one follows", number, ending)
-            await asyncio.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
-            async with self._changing:
-                try:
-                    await self._start(number)
-                except ChildFailed as failure:
-                    logger.error("worker %d does not start: %s", number, failure)  # noqa: TRY400
-                else:
-                    self._restarts.value += 1
-                    pid = self._children[number].pid
-                    logger.info("worker %d runs again (pid %d)", number, pid)
+        while not self._stopping.is_set():
+            try:
+                pause = await self._replace(number, pause)
+            except Exception:
+                # Whatever it was: if this ended, no worker would follow ever again.
+                logger.exception("worker %d could not be looked after", number)
+                await asyncio.sleep(_LONGEST_PAUSE)
+
+    async def _replace(self, number: int, pause: float) -> float:
+        """Wait for the end of a worker, and start another one unless the node stops.
+
+        Args:
+            number: Its number.
+            pause: Seconds before the start of the next one, if this one has not run for long.
+
+        Returns:
+            The pause for the next one.
+
+        """
+        loop = asyncio.get_running_loop()
+        since = loop.time()
+        child = self._children[number]
+        ending = await self._ended(number, child)
+        if self._admin is not None:
+            self._admin.worker_ended(number, child.incarnation)
+        if self._stopping.is_set():
+            return pause
+        if loop.time() - since >= _STABLE_SECONDS:
+            pause = _FIRST_PAUSE
+        logger.error("worker %d ended (%s), another one follows", number, ending)
+        await asyncio.sleep(pause)
+        async with self._changing:
+            if self._children[number] is not child:
+                return _FIRST_PAUSE  # a reload has started one meanwhile
+            try:
+                await self._start(number, self._packed)
+            except ChildFailed as failure:
+                logger.error("worker %d does not start: %s", number, failure)  # noqa: TRY400
+            else:
+                self._restarts.value += 1
+                pid = self._children[number].pid
+                logger.info("worker %d runs again (pid %d)", number, pid)
+        return min(pause * 2, _LONGEST_PAUSE)
+
+    async def _ended(self, number: int, child: Child) -> str:
+        """Wait for the end of a worker, and bring it about where it answers nothing any more."""
+        watching = asyncio.create_task(self._watch(number, child), name=f"watch worker {number}")
+        try:
+            return await child.ended()
+        finally:
+            watching.cancel()
+            await asyncio.wait([watching])
+
+    async def _watch(self, number: int, child: Child) -> None:
+        if child.serving:  # else it does not start, and ends
+            await child.fall_silent()
+            text = "worker %d (pid %d) has answered nothing for %g s, killing it"
+            logger.error(text, number, child.pid, LOOKS * LOOK_SECONDS)
+            child.kill()
 
     async def _hand_round(self, loaded: LoadedConfig) -> None:
         """Give a configuration to all workers.
@@ -163,23 +226,53 @@ class Supervisor:
         packed = pack(loaded)
         taken: list[Child] = []
         async with self._changing:
+            if self._stopping.is_set():
+                raise ChildFailed("the node is stopping")
             for child in self._running():
+                if not child.serving:
+                    continue  # it has refused the old one, and ends
                 try:
                     await child.take(packed)
-                except ChildFailed:
-                    await self._take_back(taken)
+                except BaseException as error:
+                    # Nobody knows what it runs where it was not its own answer that ended this.
+                    asked = taken if isinstance(error, ChildFailed) else [*taken, child]
+                    await self._take_back(asked)
                     raise
                 taken.append(child)
+            if not taken:
+                await self._try_out(packed)
             self._loaded, self._packed = loaded, packed
+            for word in [word for word, (name, _) in self._lasting.items() if name == "log_level"]:
+                del self._lasting[word]  # as in the workers, and here in the next line
             logs.apply(loaded.config.logging)
 
+    async def _try_out(self, packed: bytes) -> None:
+        """Start a worker with a configuration that none could take over, as none serves.
+
+        Raises:
+            ChildFailed: it does not start.
+
+        """
+        number = min(self._children)
+        try:
+            await self._start(number, packed)
+        except ChildFailed:
+            self._children[number].kill()  # another one follows, with what ran before
+            raise
+        self._restarts.value += 1
+
     async def _take_back(self, children: Iterable[Child]) -> None:
+        numbers = {child: number for number, child in self._children.items()}
         for child in children:
+            if child.told_to_end:
+                continue
             try:
                 await child.take(self._packed)
             except ChildFailed as failure:
                 logger.error("a worker is replaced: %s", failure)  # noqa: TRY400
                 child.terminate()
+            else:
+                await self._tell_lasting(numbers[child], child)
 
     @property
     def loaded(self) -> LoadedConfig:
@@ -224,7 +317,7 @@ class Supervisor:
 
     async def audit(self, event: AuditEvent) -> None:
         """Record what an operator has done."""
-        await record_now(self._loaded.config, event)
+        await record_now(self._loaded.config, event, self.metrics)
 
     def _running(self) -> list[Child]:
         return [child for child in self._children.values() if child.running]
@@ -235,8 +328,6 @@ class Supervisor:
             child.terminate()
 
     async def _end_all(self) -> None:
-        self._board.close()  # the workers have them open as well
-        self._shared.close()
         for listener in self._listeners:
             listener.close()
         running = self._running()

@@ -21,7 +21,9 @@ class LoggingConfig(Model):
     level: LogLevel = "info"
     """Least severe events that are logged. What libraries say counts from `warning`."""
     levels: dict[LoggerName, LogLevel] = {}
-    """Levels of single loggers, such as `"gatewayd.retry" = "debug"`."""
+    """Levels of single loggers, such as `"gatewayd.server" = "debug"`; observability.md has the
+    names. A plugin may have others, so a name by which nobody logs is no error, and changes
+    nothing."""
     stall_seconds: float = Field(0.5, ge=0.05, le=60, allow_inf_nan=False)
     """For how long one thing may occupy a worker's event loop; what takes longer is logged with its
     stack and the filter in it, while it lasts."""

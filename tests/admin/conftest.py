@@ -137,14 +137,19 @@ def request(
 
 
 @contextmanager
-def running_node(folder: Path, workers: int, config: str = CONFIG) -> Iterator[Node]:
+def running_node(
+    folder: Path,
+    workers: int,
+    config: str = CONFIG,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Node]:
     """Run a gateway in front of an origin."""
     admin = free_port()
     with running_origin() as origin:
         text = config.format(
             workers=workers, admin=admin, origin=origin, away=free_port(), folder=folder
         )
-        with GatewayProcess(text, folder) as process:
+        with GatewayProcess(text, folder, environment=environment) as process:
             process.wait_for_log("admin API on")
             yield Node(process, admin)
 

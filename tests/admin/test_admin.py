@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import re
 import signal
@@ -17,6 +18,8 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from gatewayd.admin.client import AdminClient, AdminError
+from gatewayd.config.load import load
 from tests.admin.conftest import CONFIG, Node, running_node
 from tests.support.process import wait_until
 
@@ -92,6 +95,17 @@ def test_what_is_not_there(node: Node, method: str, path: str, status: int, code
 )
 def test_bodies_that_say_nothing_useful(node: Node, path: str, body: Any, status: int) -> None:
     assert node.ask("PUT", path, body).status == status
+
+
+def test_a_logger_that_is_not_there_is_refused_with_those_that_are(node: Node) -> None:
+    answer = node.ask("PUT", "/v1/log-level", {"logger": "gatewayd.retry", "level": "debug"})
+    assert answer.status == 404
+    assert "gatewayd.server" in answer.json["detail"]
+
+
+def test_a_logger_that_only_the_supervisor_has_can_be_changed(node: Node) -> None:
+    body = {"logger": "gatewayd.admin", "level": "info"}
+    assert node.ask("PUT", "/v1/log-level", body).status == 200
 
 
 def test_bodies_are_json(node: Node) -> None:
@@ -302,11 +316,17 @@ def test_the_level_of_a_logger_changes_in_all_workers(own_node: Node) -> None:
 
 
 def test_what_is_changed_is_in_the_audit_trail(own_node: Node) -> None:
-    own_node.ask("PUT", "/v1/drain", {"draining": False})
-    own_node.process.wait_for_log('"action":"admin"')
-    (line,) = [one for one in own_node.process.log.splitlines() if '"action":"admin"' in one]
-    assert '"path":"/v1/drain"' in line
-    assert '"outcome":"success"' in line
+    changes = {
+        "/v1/drain": {"draining": False},
+        "/v1/log-level": {"logger": "gatewayd.server", "level": "debug"},
+    }
+    for path, body in changes.items():
+        own_node.ask("PUT", path, body)
+        own_node.process.wait_for_log(f'"path":"{path}"')
+    lines = [one for one in own_node.process.log.splitlines() if '"action":"admin"' in one]
+    rows = [json.loads(line[line.index("{") :]) for line in lines]
+    assert {row["path"]: row["detail"] for row in rows} == changes
+    assert {row["outcome"] for row in rows} == {"success"}
 
 
 TOKEN = "of-the-tests-0123456789"
@@ -333,6 +353,14 @@ def test_without_the_token_nothing_is_told(guarded: Node, path: str, header: str
 def test_with_the_token_all_is(guarded: Node) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     assert guarded.ask("GET", "/v1/status", headers=headers).status == 200
+
+
+def test_a_token_that_the_gateway_does_not_know_yet_takes_a_signal(guarded: Node) -> None:
+    config = load(guarded.process.config_file, environ={}).config
+    assert config.admin is not None
+    changed = config.admin.model_copy(update={"token": "another-0123456789"})
+    with pytest.raises(AdminError, match="SIGHUP"):
+        AdminClient(config.model_copy(update={"admin": changed})).ask("POST", "/v1/reload")
 
 
 @pytest.mark.parametrize("path", ["/health", "/ready"])

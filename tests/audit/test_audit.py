@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd.audit import Audit, AuditEvent, record_now
+from gatewayd.audit import trail as trail_module
 from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.schema import GatewayConfig
 from gatewayd.store.settings import StoreConfig
@@ -245,6 +247,26 @@ async def test_a_turn_that_fails_does_not_end_the_trail(
         await again.wait()
 
 
+async def test_a_purge_that_fails_does_not_end_the_trail(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    again = asyncio.Event()
+    purges = 0
+
+    async def purge() -> None:
+        nonlocal purges
+        purges += 1
+        if purges == 2:
+            again.set()
+        raise RuntimeError("unexpected")
+
+    monkeypatch.setattr(trail_module, "_HOUR", 0.0)
+    trail = Trail(store, interval=0.01)
+    monkeypatch.setattr(trail.audit, "_purge", purge)
+    async with trail, asyncio.timeout(5):
+        await again.wait()
+
+
 async def test_what_goes_nowhere_is_counted_as_dropped(tmp_path: Path) -> None:
     store = Store(StoreConfig(url=f"sqlite:///{tmp_path}/var/gatewayd.db"))
     trail = Trail(store, sinks=["store"])
@@ -285,6 +307,33 @@ async def test_one_event_at_once(store: Store, tmp_path: Path) -> None:
     config = GatewayConfig(store=StoreConfig(url=f"sqlite:///{tmp_path}/gatewayd.db"))
     await record_now(config, DENIAL)
     assert len(await store.audit_logs.recent()) == 1
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PermissionError(errno.EACCES, "Permission denied"),
+        OSError(errno.ENAMETOOLONG, "File name too long"),
+        RuntimeError("unforeseen"),
+    ],
+)
+async def test_an_event_that_cannot_be_stored_fails_nobody_and_is_counted(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    def fail(_: Path) -> bool:
+        raise error
+
+    monkeypatch.setattr(trail_module.Path, "exists", fail)
+    config = GatewayConfig(store=StoreConfig(url=f"sqlite:///{tmp_path}/{'a' * 300}.db"))
+    metrics = Metrics()
+    caplog.set_level(logging.INFO, "gatewayd.audit")
+    await record_now(config, DENIAL, metrics)
+    events = metrics.counter("gatewayd_audit_events", "", ("result",))
+    assert events.labels("dropped").value == 1
+    assert '"action":"access"' in caplog.text
 
 
 async def test_events_wait_while_the_store_is_away(

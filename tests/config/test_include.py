@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from gatewayd.errors import ConfigError
+
 if TYPE_CHECKING:
     from tests.support.configuration import ConfigFolder
 
@@ -71,6 +73,22 @@ def test_a_name_from_the_environment(folder: ConfigFolder) -> None:
     folder.write("eu.toml", ROUTE.format("x"))
     text = f'include = ["${{REGION}}.toml"]\n{PIPELINE}'
     assert [route.name for route in folder.load(text, environ={"REGION": "eu"}).config.routes]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("hidden", "the file that its reference names does not exist"),
+        ("hidden" * 50, "what its reference names cannot be read: File name too long"),
+    ],
+)
+def test_what_a_reference_names_is_in_no_error(
+    folder: ConfigFolder, value: str, expected: str
+) -> None:
+    text = f'include = ["${{TOP}}/x.toml"]\n{PIPELINE}'
+    with pytest.raises(ConfigError) as caught:
+        folder.load(text, environ={"TOP": value})
+    assert str(caught.value) == f"gateway.toml:1: include[0]: {expected}"
 
 
 def test_toml_and_yaml_side_by_side(folder: ConfigFolder) -> None:

@@ -1,26 +1,33 @@
-"""The files for Prometheus, Grafana and Jaeger name metrics that there are."""
+"""The files for Prometheus, Grafana and Jaeger name metrics that there are; what the unit says."""
 
 from __future__ import annotations
 
 import json
 import re
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 
+from gatewayd.admin import connections
+from gatewayd.audit import trail
+from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.load import load
+from gatewayd.config.schema import ServerConfig
+from gatewayd.process import supervisor
 from gatewayd.registry import Plugins
 from scripts import metrics_table
 from scripts.dashboard import dashboard
 from tests.admin.conftest import running_node
-from tests.support.servers import REPOSITORY
+from tests.support.servers import REPOSITORY, require_program
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 DEPLOY = REPOSITORY / "deploy"
 DASHBOARD = DEPLOY / "grafana" / "gatewayd.json"
+UNIT = DEPLOY / "systemd" / "gatewayd.service"
 ALERTS = DEPLOY / "prometheus" / "alerts.yml"
 NAME = re.compile(r"\bgatewayd_[a-z_]+")
 _HISTOGRAM = re.compile(r"_(bucket|count|sum)$")
@@ -138,3 +145,51 @@ def test_the_page_has_every_metric_of_a_running_gateway(known: set[str]) -> None
     page = (REPOSITORY / "docs" / "metrics.md").read_text()
     described = {name for name in known if not name.endswith(("_bucket", "_count", "_sum"))}
     assert [name for name in sorted(described) if f"`{name}`" not in page] == []
+
+
+@pytest.fixture(scope="module")
+def unit() -> dict[str, list[str]]:
+    """The settings of the systemd unit; some stand there several times."""
+    settings: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if line and line[0] not in "#[":
+            key, _, value = line.partition("=")
+            settings.setdefault(key, []).append(value)
+    return settings
+
+
+def test_the_unit_stops_only_what_is_later_than_it_may_be(unit: dict[str, list[str]]) -> None:
+    drain = ServerConfig().drain_timeout
+    around = supervisor._GRACE_SECONDS + 2 * connections._CLOSE_SECONDS + trail._RECORD_NOW_SECONDS
+    assert float(unit["TimeoutStopSec"][0]) > drain + around + AuditConfig().close_timeout
+
+
+@pytest.mark.parametrize(
+    ("folder", "setting", "mode"),
+    [("/run", "RuntimeDirectory", "0700"), ("/var/log", "LogsDirectory", "0750")],
+)
+def test_the_unit_has_the_folders_that_the_documentation_writes_to(
+    unit: dict[str, list[str]], folder: str, setting: str, mode: str
+) -> None:
+    (name,) = unit[setting]
+    assert unit[f"{setting}Mode"] == [mode]
+    assert f"{folder}/{name}/" in (REPOSITORY / "docs" / "observability.md").read_text()
+
+
+def test_the_unit_never_gives_up(unit: dict[str, list[str]]) -> None:
+    assert unit["StartLimitIntervalSec"] == ["0"]
+    assert unit["Restart"] == ["on-failure"]
+    assert unit["RestartForceExitStatus"] == ["SIGHUP"]
+
+
+def test_systemd_reads_the_unit(tmp_path: Path) -> None:
+    """With a program in the place of gatewayd's, which is not installed where the unit says."""
+    program = require_program("systemd-analyze", package="systemd")
+    copy = tmp_path / UNIT.name
+    copy.write_text(re.sub(r"(=)/opt/gatewayd/bin/gatewayd", r"\1/bin/true", UNIT.read_text()))
+    done = subprocess.run(
+        [program, "verify", "--man=no", copy],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert UNIT.name not in done.stderr  # it names it where it does not know a setting
+    assert done.returncode == 0, done.stderr

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.servers import REPOSITORY
+
 START = """
 import logging, sys
 from gatewayd.process import logs
@@ -17,7 +19,7 @@ from gatewayd.telemetry.settings import LoggingConfig
 def apply(**settings):
     logs.apply(LoggingConfig(**settings))
 logs.configure()
-log = logging.getLogger("gatewayd.retry")
+log = logging.getLogger("gatewayd.server")
 """
 TEXT = re.compile(
     r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?P<level>[A-Z]+) (?P<logger>\S+)\[\d+\] (?P<text>.*)"
@@ -50,8 +52,8 @@ def objects(code: str) -> list[dict[str, Any]]:
 def test_text_is_a_line_for_each_event() -> None:
     code = 'log.info("attempt %d", 2); log.warning("no more")'
     assert texts(code) == [
-        ("INFO", "gatewayd.retry", "attempt 2"),
-        ("WARNING", "gatewayd.retry", "no more"),
+        ("INFO", "gatewayd.server", "attempt 2"),
+        ("WARNING", "gatewayd.server", "no more"),
     ]
 
 
@@ -69,7 +71,7 @@ def test_json_has_the_names_of_opentelemetry(level: str, severity: int) -> None:
     assert line == {
         "severity_text": level,
         "severity_number": severity,
-        "logger": "gatewayd.retry",
+        "logger": "gatewayd.server",
         "body": "attempt 2",
     }
 
@@ -116,9 +118,9 @@ LEVELS: list[tuple[str, list[str]]] = [
     ('level="info"', ["info", "warning", "error"]),
     ('level="warning"', ["warning", "error"]),
     ('level="error"', ["error"]),
-    ('levels={"gatewayd.retry": "debug"}', ["debug", "info", "warning", "error"]),
-    ('levels={"gatewayd.retry": "error"}', ["error"]),
-    ('level="error", levels={"gatewayd.retry": "info"}', ["info", "warning", "error"]),
+    ('levels={"gatewayd.server": "debug"}', ["debug", "info", "warning", "error"]),
+    ('levels={"gatewayd.server": "error"}', ["error"]),
+    ('level="error", levels={"gatewayd.server": "info"}', ["info", "warning", "error"]),
     ('level="error", levels={"gatewayd": "warning"}', ["warning", "error"]),
     ('levels={"gatewayd.upstream": "error"}', ["info", "warning", "error"]),
 ]
@@ -139,7 +141,7 @@ def all_levels() -> list[str]:
     """Log at each level with each of the settings, one after the other in one process."""
     code = ALL_LEVELS
     for settings, _ in LEVELS:
-        code += f"apply({settings}); log_all('gatewayd.retry', {settings!r})\n"
+        code += f"apply({settings}); log_all('gatewayd.server', {settings!r})\n"
     for level, _ in LIBRARY_LEVELS:
         code += f"apply(level='{level}'); log_all('asyncio', 'library at {level}')\n"
     return [text for _, _, text in texts(code)]
@@ -161,8 +163,8 @@ def test_libraries_are_heard_from_warning(
 
 def test_a_level_holds_for_the_loggers_below() -> None:
     code = """
-apply(level="error", levels={"gatewayd.retry": "debug"})
-logging.getLogger("gatewayd.retry.budget").debug("below")
+apply(level="error", levels={"gatewayd.server": "debug"})
+logging.getLogger("gatewayd.server.budget").debug("below")
 logging.getLogger("gatewayd.retries").warning("beside")
 """
     assert [text for _, _, text in texts(code)] == ["below"]
@@ -170,7 +172,7 @@ logging.getLogger("gatewayd.retries").warning("beside")
 
 def test_the_next_configuration_takes_levels_back() -> None:
     code = """
-apply(levels={"gatewayd.retry": "debug"})
+apply(levels={"gatewayd.server": "debug"})
 log.debug("shown")
 apply()
 log.debug("not shown")
@@ -211,7 +213,7 @@ def test_whatever_text_there_is_is_logged_as_json(text: str) -> None:
 
 
 def test_lone_surrogates_are_logged_as_text() -> None:
-    assert texts(r'log.info("a\ud800b")') == [("INFO", "gatewayd.retry", r"a\ud800b")]
+    assert texts(r'log.info("a\ud800b")') == [("INFO", "gatewayd.server", r"a\ud800b")]
 
 
 def test_lone_surrogates_in_an_exception_are_logged_as_json() -> None:
@@ -331,3 +333,14 @@ print(logs.dropped())
 def test_a_closed_standard_error_stops_nobody() -> None:
     code = 'import os; os.close(2); log.info("one"); logging.shutdown(); print(logs.dropped())'
     assert run(code).stdout == b"1\n"
+
+
+def test_the_documentation_lists_the_loggers() -> None:
+    named = re.compile(r'getLogger\("(gatewayd[a-z_.]*)"\)')
+    sources = [
+        file for folder in ("gatewayd", "filters") for file in (REPOSITORY / folder).rglob("*.py")
+    ]
+    there = {name for file in sources for name in named.findall(file.read_text())}
+    page = (REPOSITORY / "docs" / "observability.md").read_text()
+    table = page.partition("| logger |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`(gatewayd[a-z_.]*)`", table)) == there

@@ -284,6 +284,23 @@ def test_a_crashed_worker_is_replaced(start: Start) -> None:
     assert "ended (SIGKILL)" in gateway.log
 
 
+def test_a_worker_that_ended_by_a_signal_without_a_name_is_replaced(start: Start) -> None:
+    gateway = start(2)
+    os.kill(gateway.worker_pids[0], signal.SIGRTMIN + 6)
+    gateway.wait_for_log("runs again")
+    assert f"ended (signal {signal.SIGRTMIN + 6})" in gateway.log
+
+
+@pytest.mark.slow
+def test_a_worker_that_stands_still_is_replaced(start: Start) -> None:
+    gateway = start(2)
+    stopped = gateway.worker_pids[0]
+    os.kill(stopped, signal.SIGSTOP)
+    gateway.wait_for_log("runs again", 60)
+    assert stopped not in gateway.worker_pids
+    assert f"(pid {stopped}) has answered nothing for 30 s, killing it" in gateway.log
+
+
 def test_connections_wait_for_the_next_worker(start: Start) -> None:
     gateway = start(2)
     for pid in gateway.worker_pids:
@@ -304,6 +321,23 @@ def test_workers_end_with_their_supervisor(start: Start) -> None:
     workers = gateway.worker_pids
     gateway.signal(signal.SIGKILL)
     wait_until(lambda: not any(map(is_alive, workers)), 10, "end of the workers")
+
+
+@BOTH
+def test_a_reload_that_is_asked_for_too_early_comes_later(
+    origin: HeldOrigin, tmp_path: Path, workers: int
+) -> None:
+    config = tmp_path / "gateway.toml"
+    os.mkfifo(config)  # opened for writing when, and not before, it is opened for reading
+    command = serve_command("-c", str(config), "--port", "0")
+    with Process(command, tmp_path / "log") as gateway:
+        with config.open("w") as first:
+            gateway.signal(signal.SIGHUP)
+            first.write(config_for(origin, workers))
+        gateway.wait_for_log("listening on")  # it has been read
+        with config.open("w") as second:
+            second.write(config_for(origin, workers))
+        gateway.wait_for_log("reloaded")
 
 
 @BOTH

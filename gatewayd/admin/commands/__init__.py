@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gatewayd.admin.commands.explain import explain
-from gatewayd.admin.commands.inspection import ready, routes, services, status
+from gatewayd.admin.commands.inspection import alive, ready, routes, services, status
 from gatewayd.admin.commands.steering import drain, log_level, loggers, operate, operations
 from gatewayd.admin.commands.telemetry import explained, metrics
 from gatewayd.errors import GatewayError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gatewayd.server import Server
 
 COMMANDS: Mapping[str, Callable[[Commands, Mapping[str, Any]], Awaitable[Any]]] = {
+    "alive": alive,
     "drain": drain,
     "explain": explain,
     "explained": explained,

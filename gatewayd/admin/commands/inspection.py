@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from gatewayd.admin.commands import Commands
 
 
+async def alive(_: Commands, __: Mapping[str, Any]) -> None:
+    """Answer; whether a worker does is what the supervisor wants to know."""
+
+
 async def status(commands: Commands, _: Mapping[str, Any]) -> dict[str, Any]:
     """Tell what runs, and how much of it."""
     generations = commands.generations

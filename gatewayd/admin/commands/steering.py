@@ -25,6 +25,11 @@ async def drain(commands: Commands, arguments: Mapping[str, Any]) -> dict[str, A
 
 async def loggers(_: Commands, __: Mapping[str, Any]) -> list[str]:
     """Tell the names of our loggers."""
+    return our_loggers()
+
+
+def our_loggers() -> list[str]:
+    """Return the names of the loggers below ``gatewayd`` that this process has by now."""
     return sorted(name for name in logging.root.manager.loggerDict if name.startswith("gatewayd."))
 
 
