@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from gatewayd.audit import AuditEvent, record_now
+from gatewayd.cli.changes import operator, record_change
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
@@ -76,6 +75,4 @@ async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:
         raise GatewayError(f"{error}; {_LIMIT}, and this one has {len(jti)}") from error
     finally:
         await store.close()
-    actor = f"{getpass.getuser()} (command line)"
-    event = AuditEvent("token.revoke", "success", actor=actor, detail={"jti": jti})
-    await record_now(config, event)
+    await record_change(config, "token.revoke", operator(), jti=jti)
