@@ -7,6 +7,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -33,8 +34,6 @@ from tests.support.servers import REPOSITORY
 if TYPE_CHECKING:
     from pathlib import Path
 
-    import sqlalchemy as sa
-
     from tests.support.mariadb import MariaDb
 
 SCRIPT = REPOSITORY / "deploy" / "sql" / "init_database.sql"
@@ -60,6 +59,33 @@ async def test_several_may_make_it_at_once(config: StoreConfig) -> None:
     assert await check_connection(config) == HEAD
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO counters",
+        "CREATE INDEX ix_api_keys_owner",
+        "CREATE TABLE services",
+        "CREATE INDEX ix_audit_logs_at",
+        "INSERT INTO alembic_version",
+    ],
+)
+async def test_one_that_was_interrupted_goes_on(config: StoreConfig, statement: str) -> None:
+    def interrupt(*arguments: Any) -> None:
+        if arguments[2].strip().startswith(statement):
+            raise ConnectionResetError("killed")
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", interrupt)
+    try:
+        with pytest.raises(StoreUnavailable, match="killed"):
+            await initialize(config)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", interrupt)
+    await initialize(config)
+    assert await differences(config) == []
+    async with closing_store(Store(config)) as store:
+        assert await store.api_keys.revoke("none", 1) is False  # needs the counter's row
+
+
 async def test_a_database_without_tables(config: StoreConfig) -> None:
     await create_database(config)
     assert await check_connection(config) is None
@@ -70,19 +96,24 @@ async def test_a_database_that_does_not_exist(config: StoreConfig) -> None:
         await check_connection(config)
 
 
-async def test_migrations_make_what_the_code_expects(config: StoreConfig) -> None:
-    await initialize(config)
+async def differences(config: StoreConfig) -> list[Any]:
+    """Return in what the tables are not those that the code needs."""
     engine = make_engine(make_url(config.url), config)
 
-    def differences(connection: sa.Connection) -> list[Any]:
+    def compare(connection: sa.Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, metadata))
 
     async with engine.connect() as connection:
-        found = await connection.run_sync(differences)
+        found = await connection.run_sync(compare)
     await engine.dispose()
     # MariaDB calls JSON LONGTEXT, so that types of these columns differ in name.
-    assert [one for one in found if "JSON" not in repr(one)] == []
+    return [one for one in found if "JSON" not in repr(one)]
+
+
+async def test_migrations_make_what_the_code_expects(config: StoreConfig) -> None:
+    await initialize(config)
+    assert await differences(config) == []
 
 
 def test_the_code_expects_the_newest_migration() -> None:
