@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from gatewayd.store.errors import StoreError, StoreRefused, StoreUnavailable
-from gatewayd.store.nodes import WRITES, Nodes
-from gatewayd.store.schema import HEAD
+from gatewayd.store.nodes import OUTAGES, WRITES, Nodes
+from gatewayd.store.schema import HEAD, wrong_version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,14 +44,21 @@ class Database:
         config: The store's settings.
         metrics: Where operations are counted.
         clock: Monotonic seconds.
+        prepare: Is awaited before each operation; it raises nothing.
 
     """
 
     def __init__(
-        self, config: StoreConfig, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        config: StoreConfig,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        *,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._config = config
         self._clock = clock
+        self._prepare = prepare
         self.nodes = Nodes(config, clock)
         operations = metrics.counter(
             "gatewayd_store_operations", "Operations on the SQL database.", ("kind", "result")
@@ -81,6 +87,7 @@ class Database:
             StoreError: the store was not set up.
 
         """
+        await self._prepare()
         started = self._clock()
         pause = self._config.backoff
         for attempt in range(self._config.retries + 1):
@@ -90,7 +97,7 @@ class Database:
             for node in self.nodes.for_reading(fresh=fresh):
                 try:
                     result = await self._run(node, work, writes=False)
-                except _OUTAGES as error:
+                except OUTAGES as error:
                     failure = self._note_failure(node, error)
                 else:
                     self._count("read", "success", started)
@@ -107,6 +114,7 @@ class Database:
             StoreError: the store was not set up.
 
         """
+        await self._prepare()
         started = self._clock()
         try:
             result = await self._write(work)
@@ -127,7 +135,7 @@ class Database:
                 return await self._run(node, begun, writes=True)
             except (IntegrityError, DataError) as error:
                 raise StoreRefused(f"the store refuses: {error.orig}") from error
-            except _OUTAGES as error:
+            except OUTAGES as error:
                 code = _code(error)
                 attempts += 1
                 if code in _ROLLED_BACK and attempts < _WRITE_ATTEMPTS:
@@ -186,9 +194,6 @@ class Database:
         await self.nodes.close()
 
 
-_OUTAGES = (SQLAlchemyError, OSError, TimeoutError)
-
-
 class _Begun(Generic[T]):
     """Work that remembers whether it was begun: before that, nothing can have been written."""
 
@@ -217,5 +222,4 @@ async def _check_version(connection: AsyncConnection, node: Node) -> None:
     tables = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
     found = await _ask_version(connection) if "alembic_version" in tables else None
     if found != HEAD:
-        state = f"has version {found} of the tables" if found else "has no tables"
-        raise StoreError(f"{node.name} {state}, expected {HEAD}; run gatewayd init-db")
+        raise StoreError(wrong_version(node.name, found))
