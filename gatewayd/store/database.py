@@ -74,13 +74,18 @@ class Database:
         self._failing = False
 
     async def read(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, fresh: bool = False
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        fresh: bool = False,
+        snapshot: bool = False,
     ) -> T:
         """Run ``work``, which only reads and may be run again.
 
         Args:
             work: Is given a connection within a transaction.
             fresh: What a replica has may be too old.
+            snapshot: All that is read has to be of one moment.
 
         Raises:
             StoreUnavailable: no node gives an answer.
@@ -96,7 +101,7 @@ class Database:
                 pause *= 2
             for node in self.nodes.for_reading(fresh=fresh):
                 try:
-                    result = await self._run(node, work, writes=False)
+                    result = await self._run(node, work, writes=False, snapshot=snapshot)
                 except OUTAGES as error:
                     failure = self._note_failure(node, error)
                 else:
@@ -157,10 +162,17 @@ class Database:
         await self.read(_ask_version, fresh=True)
 
     async def _run(
-        self, node: Node, work: Callable[[AsyncConnection], Awaitable[T]], *, writes: bool
+        self,
+        node: Node,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        writes: bool,
+        snapshot: bool = False,
     ) -> T:
         async with asyncio.timeout(self._config.timeout), node.engine.connect() as connection:
             await connection.execution_options(**{WRITES: writes})
+            if snapshot and not self._config.embedded:  # SQLite does so anyway
+                await connection.execution_options(isolation_level="REPEATABLE READ")
             async with connection.begin():
                 if not node.checked:
                     await _check_version(connection, node)

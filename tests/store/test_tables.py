@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.util import await_only
 
 from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition, UnreadableApiKey
@@ -402,6 +403,25 @@ async def test_names_of_services_are_told_apart(store: Store) -> None:
     services = {name: {"instances": [{"url": "http://a"}]} for name in ("shop", "shop ")}
     await store.routes.replace_all([], services)
     assert sorted((await store.routes.load())["services"]) == ["shop", "shop "]
+
+
+async def test_routes_and_services_are_of_one_moment(store: Store, config: StoreConfig) -> None:
+    await store.routes.replace_all(ROUTES, SERVICES)
+    writing = [Store(config)]
+
+    def replaced_meanwhile(*arguments: Any) -> None:
+        if writing and "FROM services" in arguments[2]:
+            await_only(writing.pop().routes.replace_all([], {}))
+
+    async with closing_store(writing[0]):
+        sa.event.listen(sa.Engine, "before_cursor_execute", replaced_meanwhile)
+        try:
+            found = await store.routes.load()
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", replaced_meanwhile)
+    assert not writing
+    assert (len(found["routes"]), sorted(found["services"])) == (len(ROUTES), sorted(SERVICES))
+    assert await store.routes.load() == {"routes": [], "services": {}}
 
 
 async def test_routes_are_replaced_as_a_whole(store: Store) -> None:
