@@ -17,7 +17,7 @@ from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
 from gatewayd.pepper import is_embedded, read_or_make_pepper
 from gatewayd.redis.link import Redis
-from gatewayd.store.store import Store
+from gatewayd.store.store import opened_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gatewayd.config.load import LoadedConfig
     from gatewayd.redis.settings import RedisConfig
     from gatewayd.store.records import ApiKeyRecord
+    from gatewayd.store.store import Store
 
 TOPIC = "api_keys"
 """What gateways ask Redis about, to learn of changes at once."""
@@ -100,12 +101,8 @@ async def _tell(settings: RedisConfig) -> None:
 async def opened(config: Path, env: str | None) -> AsyncIterator[Keys]:
     """Open the keys of a configuration's store."""
     loaded = load(config, env=env)
-    store = Store(loaded.config.store)
-    try:
-        await store.start()
+    async with opened_store(loaded.config.store) as store:
         yield Keys(loaded, store)
-    finally:
-        await store.close()
 
 
 def print_new(key: str, record: ApiKeyRecord, *, json: bool) -> None:

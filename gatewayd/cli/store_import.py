@@ -42,11 +42,7 @@ def store_import(
 async def _write(
     config: StoreConfig, routes: Sequence[Mapping[str, Any]], services: Mapping[str, Any]
 ) -> None:
-    from gatewayd.store.store import Store
+    from gatewayd.store.store import opened_store
 
-    store = Store(config)
-    try:
-        await store.start()
+    async with opened_store(config) as store:
         await store.routes.replace_all(routes, services)
-    finally:
-        await store.close()

@@ -121,14 +121,10 @@ def _in_a_loop_of_its_own(config: StoreConfig) -> dict[str, Any]:
     outcome: list[dict[str, Any] | BaseException] = []
 
     async def read() -> dict[str, Any]:
-        from gatewayd.store.store import Store
+        from gatewayd.store.store import opened_store
 
-        store = Store(config)
-        try:
-            await store.start()
+        async with opened_store(config) as store:
             return await store.routes.load()
-        finally:
-            await store.close()
 
     def run() -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -13,7 +14,7 @@ from gatewayd.store.errors import StoreError
 from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
     from gatewayd.store.api_keys import ApiKeys
     from gatewayd.store.audit_logs import AuditLogs
@@ -170,3 +171,14 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<store {urlsplit(self.config.url).hostname or self.config.url}>"  # no password
+
+
+@asynccontextmanager
+async def opened_store(config: StoreConfig) -> AsyncIterator[Store]:
+    """Open a store for a while, as commands do."""
+    store = Store(config)
+    try:
+        await store.start()
+        yield store
+    finally:
+        await store.close()
