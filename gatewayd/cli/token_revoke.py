@@ -63,16 +63,13 @@ def _of_token(token: str) -> tuple[str, float]:
 
 async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:
     from gatewayd.store.errors import StoreRefused
-    from gatewayd.store.store import Store
+    from gatewayd.store.store import opened_store
 
-    store = Store(config.store)
-    try:
-        await store.start()
-        await store.revoked_tokens.add(jti, int(expires_at * 1e6))
-        # Those that have expired need not be remembered; a day more, for clocks that differ.
-        await store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
-    except StoreRefused as error:
-        raise GatewayError(f"{error}; {_LIMIT}, and this one has {len(jti)}") from error
-    finally:
-        await store.close()
+    async with opened_store(config.store) as store:
+        try:
+            await store.revoked_tokens.add(jti, int(expires_at * 1e6))
+            # Those that have expired need not be remembered; a day more, for clocks that differ.
+            await store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
+        except StoreRefused as error:
+            raise GatewayError(f"{error}; {_LIMIT}, and this one has {len(jti)}") from error
     await record_change(config, "token.revoke", operator(), jti=jti)
