@@ -23,12 +23,21 @@ def _check_method(_type: object, method: str) -> None:
 def _check_url(_type: object, url: str) -> None:
     if not _URL.fullmatch(url):
         raise ValueError("expected /path or http://host/path")
+    _check_utf8(url)
 
 
 def _check_header(_type: object, headers: tuple[str, ...]) -> None:
     for header in headers:
         if not TOKEN.fullmatch(header.partition(":")[0].encode()) or ":" not in header:
             raise ValueError("expected 'Name: value'")
+        _check_utf8(header)
+
+
+def _check_utf8(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("expected UTF-8") from None
 
 
 METHOD = Parameter(help="Method, such as GET.", validator=_check_method)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RATE = re.compile(r"[0-9]+(\.[0-9]+)?(/(second|minute|hour|day))?( burst [0-9]+)?")
-_TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")  # surrogates: what is not UTF-8
 _WORD = re.compile(r"[!-~]{1,255}")
 
 

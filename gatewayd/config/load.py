@@ -115,10 +115,14 @@ def load(
     for setting in (*environment.settings, *_command_line(overrides or {})):
         _set(values, origins, setting)
     issues = Issues(origins)
-    stored = add_stored(values, origins, issues)
+    unresolved = [*environment.issues, *layer.issues]
+    try:
+        stored = add_stored(values, origins, issues)
+    except ConfigError as error:
+        raise ConfigError([*unresolved, *error.issues]) from error
     _check(values, plugins, origins, issues)
     config = _validate(values, issues)
-    found = [*environment.issues, *layer.issues, *issues.found]
+    found = [*unresolved, *issues.found]
     if config is None or found:
         raise ConfigError(sorted(found, key=lambda issue: (issue.file, issue.line)))
     return LoadedConfig(

@@ -69,6 +69,9 @@ def add_stored(values: dict[str, Any], origins: Origins, issues: Issues) -> byte
         return None  # the validation of the whole tells what is wrong
     if "store" not in settings.sources:
         return None
+    if origins.near_broken(("store",)):  # such as a password that is missing: nobody tries another
+        text = "the store cannot be read, as its settings are not known"
+        raise ConfigError(ConfigIssue(text, key="config.sources"))
     stored, is_fresh = _read(settings, store)
     packed = json.dumps(stored).encode() if is_fresh else None  # before shorthands are expanded
     _add_routes(stored["routes"], values, origins)

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from gatewayd.store.errors import StoreError, StoreRefused, StoreUnavailable
 from gatewayd.store.nodes import OUTAGES, WRITES, Nodes
@@ -89,6 +89,7 @@ class Database:
 
         Raises:
             StoreUnavailable: no node gives an answer.
+            StoreRefused: it cannot be asked for this.
             StoreError: the store was not set up.
 
         """
@@ -138,9 +139,9 @@ class Database:
             begun = _Begun(work)
             try:
                 return await self._run(node, begun, writes=True)
-            except (IntegrityError, DataError) as error:
-                raise StoreRefused(f"the store refuses: {error.orig}") from error
             except OUTAGES as error:
+                if _is_refusal(error):
+                    raise StoreRefused(f"the store refuses: {error.orig}") from error
                 code = _code(error)
                 attempts += 1
                 if code in _ROLLED_BACK and attempts < _WRITE_ATTEMPTS:
@@ -177,7 +178,10 @@ class Database:
                 if not node.checked:
                     await _check_version(connection, node)
                     node.checked = True
-                result = await work(connection)
+                try:
+                    result = await work(connection)
+                except UnicodeEncodeError as error:  # of a surrogate, which UTF-8 has not
+                    raise StoreRefused(f"the store refuses: {error}") from error
         self._note_success()
         return result
 
@@ -216,6 +220,13 @@ class _Begun(Generic[T]):
     def __call__(self, connection: AsyncConnection) -> Awaitable[T]:
         self.started = True
         return self._work(connection)
+
+
+def _is_refusal(error: BaseException) -> TypeGuard[StatementError]:
+    """Whether it is the values themselves; a type that does not fit never reaches the driver."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, (IntegrityError, DataError))
+    return isinstance(error, StatementError)
 
 
 def _code(error: BaseException) -> int | None:

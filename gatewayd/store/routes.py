@@ -140,7 +140,11 @@ def _service_rows(new: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "definition": {key: value for key, value in service.items() if key != "instances"},
+            "definition": {
+                key: value
+                for key, value in service.items()
+                if key != "instances" or not _has_instances(service)
+            },
         }
         for name, service in new.items()
     ]
@@ -154,5 +158,15 @@ def _instance_rows(new: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
             **{key: instance.get(key, default) for key, default in _OF_INSTANCE.items()},
         }
         for name, service in new.items()
-        for instance in service.get("instances", ())
+        if _has_instances(service)
+        for instance in service["instances"]
     ]
+
+
+def _has_instances(service: Mapping[str, Any]) -> bool:
+    """Whether ``instances`` is what its table holds; another discovery may mean else by it."""
+    found = service.get("instances")
+    known = {"url", *_OF_INSTANCE}
+    return isinstance(found, list) and all(
+        isinstance(one, dict) and "url" in one and one.keys() <= known for one in found
+    )

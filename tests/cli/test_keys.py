@@ -11,6 +11,7 @@ from unittest.mock import AsyncMock, Mock
 
 import pytest
 
+from gatewayd.cli.keys_create import _check_text
 from gatewayd.errors import GatewayError
 from gatewayd.store.api_keys import ApiKeys
 from tests.support.process import free_port
@@ -260,6 +261,12 @@ def test_a_revoked_key_stays_revoked(run: Command, command: str) -> None:
 def test_bad_arguments_make_no_key(run: Command, arguments: tuple[str, ...]) -> None:
     assert run("keys", "create", *arguments).status != 0
     assert run("keys", "list", "--json").json() == []
+
+
+def test_an_owner_is_utf8() -> None:
+    # Not by the command: pytest cannot capture what it says.
+    with pytest.raises(ValueError, match="expected 1 to 255 characters"):
+        _check_text(str, "a\udcff")
 
 
 def test_a_weak_pepper_makes_no_key_and_is_not_shown(run: Command, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import stat
 import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -137,6 +138,24 @@ def test_a_store_that_is_away_is_no_configuration(folder: Folder) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_what_is_wrong_with_the_files_is_told_as_well(folder: Folder) -> None:
+    with pytest.raises(ConfigError) as caught:
+        folder.load('services.origin.tls.ca = "${MISSING}"\n', url=away())
+    keys = [issue.key for issue in caught.value.issues]
+    assert keys == ["services.origin.tls.ca", "config.sources"]
+
+
+def test_a_store_whose_password_is_missing_is_not_asked(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock()
+    monkeypatch.setattr("gatewayd.store.store.Store.start", asked)
+    with pytest.raises(ConfigError) as caught:
+        folder.load(url="mysql://u:${MISSING}@127.0.0.1/gateway_db")
+    assert [issue.key for issue in caught.value.issues] == ["store.url", "config.sources"]
+    asked.assert_not_called()
+
+
 def test_where_the_policy_says_so_the_last_snapshot_is_used(
     folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -262,6 +281,22 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as caught:
         main()
     return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "instance", ['weight = "2"', 'healthy = "false"', 'url = "http://127.0.0.1:8/"']
+)
+def test_import_takes_what_a_file_may_say(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, instance: str
+) -> None:
+    url = "" if "url" in instance else 'url = "http://127.0.0.1:8", '
+    source = folder.path / "source.toml"
+    source.write_text(
+        f'{PIPELINE}store.url = "{folder.url}"\n'
+        f"services.stored.instances = [{{ {url}{instance} }}]\n"
+    )
+    assert run(monkeypatch, "store", "import", "-c", str(source)) == 0
+    assert "stored" in folder.load().config.services
 
 
 FILE = """

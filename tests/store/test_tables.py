@@ -258,6 +258,27 @@ async def test_what_does_not_fit_is_refused_and_no_outage(mysql_config: StoreCon
             await store.revoked_tokens.add("a" * 1000, 100)
 
 
+@pytest.mark.parametrize("values", [{"name": "a\udcff"}, {"networks": (object(),)}])
+async def test_what_cannot_be_stored_is_refused_and_no_outage(
+    store: Store, values: dict[str, Any]
+) -> None:
+    with pytest.raises(StoreRefused):
+        await store.api_keys.create(replace(KEY, **values))
+
+
+async def test_what_cannot_be_asked_for_is_no_outage(sqlite_config: StoreConfig) -> None:
+    async with closing_store(Store(sqlite_config)) as store:
+        await store.start()
+        with pytest.raises(StoreRefused):
+            await store.api_keys.get("a\udcff")
+
+
+async def test_what_another_discovery_calls_instances_stays_as_it_is(store: Store) -> None:
+    services = {"shop": {"discovery": "other", "instances": [{"url": "http://a", "port": 7}]}}
+    await store.routes.replace_all([], services)
+    assert (await store.routes.load())["services"] == services
+
+
 @pytest.fixture
 def lax_server(mariadb: MariaDb) -> Iterator[None]:
     """Let the server cut what does not fit, unless a session says otherwise."""
