@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from gatewayd.config.documents import read_bounded
+from gatewayd.config.documents import MAX_DEPTH, depth_of, read_bounded
 from gatewayd.config.model import Model
 from gatewayd.config.places import Source
 from gatewayd.errors import ConfigError, ConfigIssue
@@ -74,19 +74,23 @@ def add_stored(values: dict[str, Any], origins: Origins, issues: Issues) -> byte
         raise ConfigError(ConfigIssue(text, key="config.sources"))
     stored, is_fresh = _read(settings, store)
     packed = json.dumps(stored).encode() if is_fresh else None  # before shorthands are expanded
-    _add_routes(stored["routes"], values, origins)
+    _add_routes(stored["routes"], values, origins, issues)
     _add_services(stored["services"], values, origins, issues)
     return packed
 
 
-def _add_routes(routes: list[Any], values: dict[str, Any], origins: Origins) -> None:
+def _add_routes(
+    routes: list[Any], values: dict[str, Any], origins: Origins, issues: Issues
+) -> None:
     there = values.setdefault("routes", [])
     if not isinstance(there, list):
         return  # validation says so
     for route in routes:
+        path = ("routes", len(there))
         there.append(route)
-        source = Source(f"store, route {route['name']!r}")
-        origins.set(("routes", len(there) - 1), source, ())
+        origins.set(path, Source(f"store, route {route['name']!r}"), ())
+        if depth_of(route) > MAX_DEPTH:
+            issues.add(path, "nested too deep")
 
 
 def _add_services(
@@ -102,6 +106,8 @@ def _add_services(
         else:
             there[name] = service
             origins.set(path, Source(f"store, service {name!r}"), ())
+            if depth_of(service) > MAX_DEPTH:
+                issues.add(path, "nested too deep")
 
 
 def _read(settings: SourcesConfig, store: StoreConfig) -> tuple[dict[str, Any], bool]:

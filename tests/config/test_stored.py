@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
 import sqlite3
@@ -33,6 +34,7 @@ SOURCES = 'config.sources = ["file", "store"]\n'
 ORIGIN = 'services.origin.instances = [{ url = "http://127.0.0.1:9" }]\n'
 ROUTE = {"name": "stored", "path": "/stored", "service": "stored", "auth_required": True}
 SERVICE = {"instances": [{"url": "http://127.0.0.1:8", "weight": 2}], "connect_timeout": 1.5}
+DEEP: Any = functools.reduce(lambda inner, _: [inner], range(500), "bottom")
 
 
 class Folder:
@@ -104,6 +106,7 @@ def test_without_the_source_the_store_is_not_read(folder: Folder) -> None:
     [
         (ROUTE | {"timeout": -1}, "store, route 'stored': routes[0].timeout: "),
         (ROUTE | {"timeuot": 1}, "store, route 'stored': routes[0].timeuot: unknown key"),
+        (ROUTE | {"filters": {"auth": DEEP}}, "store, route 'stored': routes[0]: nested too deep"),
         (ROUTE | {"service": "nowhere"}, "store, route 'stored': routes[0].service: service"),
     ],
 )
@@ -112,6 +115,12 @@ def test_errors_name_the_row(folder: Folder, route: dict[str, Any], expected: st
     with pytest.raises(ConfigError) as caught:
         folder.load()
     assert str(caught.value.issues[0]).startswith(expected)
+
+
+def test_a_service_that_is_nested_too_deep_is_named(folder: Folder) -> None:
+    folder.put([], {"stored": SERVICE | {"filters": {"auth": {"a": DEEP}}}})
+    with pytest.raises(ConfigError, match=r"store, service 'stored': .*nested too deep"):
+        folder.load()
 
 
 def test_a_route_belongs_to_one_source(folder: Folder) -> None:
