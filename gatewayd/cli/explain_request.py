@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import quote
 
 from cyclopts import Parameter
 
 from gatewayd.admin.client import AdminClient
+from gatewayd.cli.described_request import HEADER, METHOD, TARGET, parse_fields, parse_target
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json, print_table
-from gatewayd.cli.routes_explain import HEADER, METHOD, TARGET
 from gatewayd.config.load import load
+from gatewayd.errors import GatewayError
 
-_URL = re.compile(r"(?:https?://(?P<host>[^/?#]+))?(?P<target>[^#]*)")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 _COLUMNS = ("filter", "decision", "loop us", "wait us", "what", "place")
 _ID = Parameter(help="Request id, as X-Request-Id and problem documents have it.")
 
@@ -30,18 +32,27 @@ def explain_request(
 ) -> None:
     """Send the request and print the record of its exchange."""
     client = AdminClient(load(config, env=env).config)
-    parts = _URL.match(url)
-    assert parts is not None  # noqa: S101  # it matches anything
-    headers = {name: value.strip() for name, _, value in (one.partition(":") for one in header)}
-    host = headers.pop("Host", None) or headers.pop("host", None) or parts["host"] or "localhost"
+    host, target = parse_target(url)
+    fields = _by_name(header)
+    given = fields.pop("host", ("Host", host or "localhost"))
     body = {
         "method": method.upper(),
-        "target": parts["target"] or "/",
-        "host": host,
-        "headers": headers,
+        "target": target,
+        "host": given[1],
+        "headers": dict(fields.values()),
         "send": True,
     }
     _show(client.ask("POST", "/v1/explain", body)["explanation"], json=json)
+
+
+def _by_name(header: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return fields by their names in lower case; the admin API takes one of each name."""
+    fields: dict[str, tuple[str, str]] = {}
+    for name, value in parse_fields(header):
+        if name.lower() in fields:
+            raise GatewayError(f"the header field {name} is given twice")
+        fields[name.lower()] = name, value
+    return fields
 
 
 def explain_show(

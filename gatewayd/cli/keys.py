@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 import time
 from contextlib import asynccontextmanager
@@ -12,18 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gatewayd.audit import AuditEvent, record_now
+from gatewayd.cli.changes import afterwards, operator, record_change
+from gatewayd.cli.output import print_json
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
 from gatewayd.pepper import is_embedded, read_or_make_pepper
 from gatewayd.redis.link import Redis
-from gatewayd.store.store import Store
+from gatewayd.store.store import opened_store
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.redis.settings import RedisConfig
     from gatewayd.store.records import ApiKeyRecord
+    from gatewayd.store.store import Store
 
 TOPIC = "api_keys"
 """What gateways ask Redis about, to learn of changes at once."""
@@ -42,6 +44,7 @@ class Keys:
         self.table = store.api_keys
         self._loaded = loaded
         self._store = store
+        self._operator = operator()
 
     def pepper(self) -> str:
         """Return the pepper that the gateway hashes with; made where the installation has none.
@@ -78,33 +81,37 @@ class Keys:
 
     async def changed(self, action: str, record_id: str, owner: str) -> None:
         """Record a change, and tell running gateways, which otherwise find it by themselves."""
-        actor = f"{getpass.getuser()} (command line)"
-        detail = {"key": record_id, "owner": owner}
-        event = AuditEvent(action=f"key.{action}", outcome="success", actor=actor, detail=detail)
-        await record_now(self._loaded.config, event)
-        settings = self._loaded.config.redis
-        if settings is None:
-            return
-        redis = Redis(settings)
-        try:
-            await redis.start()
-            await redis.bump(TOPIC)
-        except Exception as error:  # whatever a client library raises: the change is made already
-            print(f"Redis cannot be told ({error}); allow 10 seconds for it", file=sys.stderr)
-        finally:
-            await redis.close()
+        config = self._loaded.config
+        await record_change(config, f"key.{action}", self._operator, key=record_id, owner=owner)
+        if config.redis is not None:
+            failure = "Redis cannot be told, allow 10 seconds for it"
+            await afterwards(_tell(config.redis), failure)
+
+
+async def _tell(settings: RedisConfig) -> None:
+    redis = Redis(settings)
+    try:
+        await redis.start()
+        await redis.bump(TOPIC)
+    finally:
+        await redis.close()
 
 
 @asynccontextmanager
 async def opened(config: Path, env: str | None) -> AsyncIterator[Keys]:
     """Open the keys of a configuration's store."""
     loaded = load(config, env=env)
-    store = Store(loaded.config.store)
-    try:
-        await store.start()
+    async with opened_store(loaded.config.store) as store:
         yield Keys(loaded, store)
-    finally:
-        await store.close()
+
+
+def print_new(key: str, record: ApiKeyRecord, *, json: bool) -> None:
+    """Show a key as soon as the store has it, before anything can fail: it is nowhere else."""
+    if json:
+        print_json({"key": key, **described(record)})
+    else:
+        print(key)
+    sys.stdout.flush()
 
 
 def now() -> int:

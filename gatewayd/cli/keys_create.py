@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from gatewayd.cli.keys import described, now, opened
+from gatewayd.cli.keys import now, opened, print_new
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
-from gatewayd.cli.output import print_json
-from gatewayd.crypto import hash_api_key, new_api_key
+from gatewayd.crypto import hash_api_key, join_api_key, new_api_key
 from gatewayd.store.records import ApiKeyRecord
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _RATE = re.compile(r"[0-9]+(\.[0-9]+)?(/(second|minute|hour|day))?( burst [0-9]+)?")
-_TEXT = re.compile(r"[^\x00-\x1f\x7f]{1,255}")
+_TEXT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")  # surrogates: what is not UTF-8
 _WORD = re.compile(r"[!-~]{1,255}")
 
 
@@ -93,7 +92,7 @@ def keys_create(
     json: JsonOption = False,
 ) -> None:
     """Make a key and print it."""
-    key_id, secret, key = new_api_key()
+    key_id, secret, _ = new_api_key()
     record = ApiKeyRecord(
         id=key_id,
         hash=b"",
@@ -110,17 +109,16 @@ def keys_create(
         last_used_at=None,
         version=0,
     )
-    asyncio.run(_create(config, env, record, secret))
-    if json:
-        print_json({"key": key, **described(record)})
-    else:
-        print(key)
+    asyncio.run(_create(config, env, record, secret, json=json))
 
 
-async def _create(config: Path, env: str | None, record: ApiKeyRecord, secret: str) -> None:
+async def _create(
+    config: Path, env: str | None, record: ApiKeyRecord, secret: str, *, json: bool
+) -> None:
     async with opened(config, env) as keys:
         hashed = hash_api_key(secret, keys.pepper())
         await keys.table.create(replace(record, hash=hashed))
+        print_new(join_api_key(record.id, secret), record, json=json)
         await keys.changed("create", record.id, record.owner)
 
 

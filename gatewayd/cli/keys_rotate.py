@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from gatewayd.cli.keys import described, opened
+from gatewayd.cli.keys import opened, print_new
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
-from gatewayd.cli.output import print_json
 from gatewayd.crypto import hash_api_key, join_api_key, new_api_key
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from gatewayd.store.records import ApiKeyRecord
 
 _ID = Parameter(help="Id of the key: what stands between gw_ and the next _.")
 
@@ -29,19 +26,16 @@ def keys_rotate(
     json: JsonOption = False,
 ) -> None:
     """Make another secret for a key and print it."""
-    key, record = asyncio.run(_rotate(config, env, key_id))
-    if json:
-        print_json({"key": key, **described(record)})
-    else:
-        print(key)
+    asyncio.run(_rotate(config, env, key_id, json=json))
 
 
-async def _rotate(config: Path, env: str | None, key_id: str) -> tuple[str, ApiKeyRecord]:
+async def _rotate(config: Path, env: str | None, key_id: str, *, json: bool) -> None:
     async with opened(config, env) as keys:
         record = await keys.get(key_id)
-        if record.revoked_at is not None:
-            raise GatewayError(f"the API key {key_id!r} is revoked; create another one")
         _, secret, _ = new_api_key()
-        await keys.table.replace_hash(key_id, hash_api_key(secret, keys.pepper()))
+        hashed = hash_api_key(secret, keys.pepper())
+        # Also where somebody has revoked it since: the new secret would be worth nothing.
+        if record.revoked_at is not None or not await keys.table.replace_hash(key_id, hashed):
+            raise GatewayError(f"the API key {key_id!r} is revoked; create another one")
+        print_new(join_api_key(key_id, secret), record, json=json)
         await keys.changed("rotate", key_id, record.owner)
-        return join_api_key(key_id, secret), record

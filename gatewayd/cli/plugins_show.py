@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from gatewayd.cli.installed import Installed, installed
+from gatewayd.cli.installed import installed
 from gatewayd.cli.options import JsonOption  # noqa: TC001  # cyclopts needs it
 from gatewayd.cli.output import print_json, print_markdown
 from gatewayd.config.issues import nearest
@@ -21,7 +21,15 @@ from gatewayd.exchange import name_of
 from gatewayd.registry import PluginError, Plugins
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Mapping
+
+_KINDS: Mapping[str, tuple[str, Callable[[Any], Iterable[str]]]] = {
+    "filter": ("filters", filter_sections),
+    "discovery": ("discovery", discovery_sections),
+    "balancer": ("balancers", balancer_sections),
+    "authentication": ("authentication", authentication_sections),
+}
+"""Of each kind the attribute of :class:`Plugins`, and what describes one of it."""
 
 _NAME = Parameter(help="Name of the plugin, as it stands in configurations.")
 
@@ -39,42 +47,21 @@ def plugins_show(name: Annotated[str, _NAME], *, json: JsonOption = False) -> No
         hint = nearest(name, {plugin.name for plugin in known})
         raise PluginError(f"no plugin {name!r} is installed" + (f"; {hint}" if hint else ""))
     plugins = Plugins()
+    loaded = [(one, getattr(plugins, _KINDS[one.kind][0]).load(name)) for one in found]
     if json:
-        print_json([plugin._asdict() | _facts(plugin, plugins) for plugin in found])
+        print_json([one._asdict() | _facts(one.kind, plugin) for one, plugin in loaded])
         return
-    for plugin in found:
-        title = f"## {plugin.kind} {name}\n\n`{plugin.value}` of {plugin.distribution}\n"
-        print_markdown("\n".join([title, *_sections(plugin, plugins)]))
+    for one, plugin in loaded:
+        title = f"## {one.kind} {name}\n\n`{one.value}` of {one.distribution}\n"
+        print_markdown("\n".join([title, *_KINDS[one.kind][1](plugin)]))
 
 
-def _facts(plugin: Installed, plugins: Plugins) -> dict[str, Any]:
-    if plugin.kind == "filter":
-        one = plugins.filters.load(plugin.name)
-        return {
-            "description": inspect.getdoc(one),
-            "requires": sorted(map(name_of, one.requires)),
-            "provides": sorted(map(name_of, one.provides)),
-            "shorthands": sorted(one.route_keys),
-            "settings": one.Config.model_json_schema(),
+def _facts(kind: str, plugin: Any) -> dict[str, Any]:
+    facts: dict[str, Any] = {"description": inspect.getdoc(plugin)}
+    if kind == "filter":
+        facts |= {
+            "requires": sorted(map(name_of, plugin.requires)),
+            "provides": sorted(map(name_of, plugin.provides)),
+            "shorthands": sorted(plugin.route_keys),
         }
-    if plugin.kind == "discovery":
-        discovery = plugins.discovery.load(plugin.name)
-        settings = discovery.Config.model_json_schema()
-        return {"description": inspect.getdoc(discovery), "settings": settings}
-    if plugin.kind == "authentication":
-        method = plugins.authentication.load(plugin.name)
-        settings = method.Config.model_json_schema()
-        return {"description": inspect.getdoc(method), "settings": settings}
-    balancer = plugins.balancers.load(plugin.name)
-    settings = balancer.Config.model_json_schema()
-    return {"description": inspect.getdoc(balancer), "settings": settings}
-
-
-def _sections(plugin: Installed, plugins: Plugins) -> Iterable[str]:
-    if plugin.kind == "filter":
-        return filter_sections(plugins.filters.load(plugin.name))
-    if plugin.kind == "discovery":
-        return discovery_sections(plugins.discovery.load(plugin.name))
-    if plugin.kind == "authentication":
-        return authentication_sections(plugins.authentication.load(plugin.name))
-    return balancer_sections(plugins.balancers.load(plugin.name))
+    return facts | {"settings": plugin.Config.model_json_schema()}

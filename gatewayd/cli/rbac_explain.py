@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from gatewayd.cli.described_request import HEADER, METHOD, TARGET
 from gatewayd.cli.inspection import compiled, running_filters
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json
-from gatewayd.cli.routes_explain import HEADER, METHOD, TARGET, explain_url
+from gatewayd.cli.routes_explain import explain_url
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
 from gatewayd.explain.routes import place

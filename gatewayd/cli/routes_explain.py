@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from itertools import groupby
 from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from cyclopts import Parameter
 
+from gatewayd.cli.described_request import HEADER, METHOD, TARGET, parse_fields, parse_target
 from gatewayd.cli.inspection import compiled
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import print_json, print_table
 from gatewayd.config.load import load
 from gatewayd.explain.dry_run import explain
-from gatewayd.headers import TOKEN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -23,35 +22,8 @@ if TYPE_CHECKING:
 
     from gatewayd.generation import Generation
 
-_URL = re.compile(r"(?:https?://(?P<host>[^/?#]+)|(?=/))(?P<target>[^#]*)(?:#.*)?")
 _FAR = ("path", "host")
 """Of routes that fail by these there are too many to be listed."""
-
-
-def _check_method(_type: object, method: str) -> None:
-    if not TOKEN.fullmatch(method.encode()):
-        raise ValueError("expected a method, such as GET")
-
-
-def _check_url(_type: object, url: str) -> None:
-    if not _URL.fullmatch(url):
-        raise ValueError("expected /path or http://host/path")
-
-
-def _check_header(_type: object, headers: tuple[str, ...]) -> None:
-    for header in headers:
-        if not TOKEN.fullmatch(header.partition(":")[0].encode()) or ":" not in header:
-            raise ValueError("expected 'Name: value'")
-
-
-METHOD = Parameter(help="Method, such as GET.", validator=_check_method)
-TARGET = Parameter(help="Path with query, or a whole URL.", validator=_check_url)
-HEADER = Parameter(
-    name=["--header", "-H"],
-    negative=(),
-    help="A header field, as 'Name: value'; may be given several times.",
-    validator=_check_header,
-)
 _ALL = Parameter(
     name="--all", negative=(), help="List all routes, also those for other hosts and paths."
 )
@@ -87,12 +59,10 @@ def explain_url(
 ) -> dict[str, Any]:
     """Explain a request as the command line describes it; see :func:`explain`."""
     server = generation.loaded.config.server
-    parts = _URL.fullmatch(url)
-    assert parts is not None  # noqa: S101  # the command line was checked
-    target = parts["target"] if parts["target"].startswith("/") else f"/{parts['target']}"
-    fields = [(name, value.strip()) for name, _, value in (one.partition(":") for one in headers)]
+    host, target = parse_target(url)
+    fields = parse_fields(headers)
     if "host" not in {name.lower() for name, _ in fields}:
-        fields.append(("Host", parts["host"] or f"{server.host}:{server.port}"))
+        fields.append(("Host", host or f"{server.host}:{server.port}"))
     return {"method": method, "url": url, **explain(generation, method, target, fields)}
 
 

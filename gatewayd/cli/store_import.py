@@ -11,6 +11,7 @@ from gatewayd.cli.output import print_json
 from gatewayd.config.environment import read_environment
 from gatewayd.config.include import FileLayer
 from gatewayd.config.load import load
+from gatewayd.config.schema import InstanceConfig
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def store_import(
         if layer.origins.near_secret((key,)):
             raise GatewayError(f"{key} refer to secrets, which do not belong into the database")
     routes = layer.values.get("routes", [])
-    services = layer.values.get("services", {})
+    services = {
+        name: _plain(service) if loaded.config.services[name].discovery == "static" else service
+        for name, service in layer.values.get("services", {}).items()
+    }
     asyncio.run(_write(loaded.config.store, routes, services))
     counts = {"routes": len(routes), "services": len(services)}
     if json:
@@ -39,14 +43,16 @@ def store_import(
         print(", ".join(f"{count} {name}" for name, count in counts.items()), "are in the store")
 
 
+def _plain(service: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a service whose instances are of the types that their columns have."""
+    instances = [InstanceConfig.model_validate(one) for one in service["instances"]]
+    return {**service, "instances": [one.model_dump() for one in instances]}
+
+
 async def _write(
     config: StoreConfig, routes: Sequence[Mapping[str, Any]], services: Mapping[str, Any]
 ) -> None:
-    from gatewayd.store.store import Store
+    from gatewayd.store.store import opened_store
 
-    store = Store(config)
-    try:
-        await store.start()
+    async with opened_store(config) as store:
         await store.routes.replace_all(routes, services)
-    finally:
-        await store.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 import sys
 import time
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from gatewayd.audit import AuditEvent, record_now
+from gatewayd.cli.changes import operator, record_change
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
@@ -75,18 +74,13 @@ def _of_token(token: str) -> tuple[str, float]:
 
 async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:
     from gatewayd.store.errors import StoreRefused
-    from gatewayd.store.store import Store
+    from gatewayd.store.store import opened_store
 
-    store = Store(config.store)
-    try:
-        await store.start()
-        await store.revoked_tokens.add(jti, int(expires_at * 1e6))
-        # Those that have expired need not be remembered; a day more, for clocks that differ.
-        await store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
-    except StoreRefused as error:
-        raise GatewayError(f"{error}; {_LIMIT}, and this one has {len(jti)}") from error
-    finally:
-        await store.close()
-    actor = f"{getpass.getuser()} (command line)"
-    event = AuditEvent("token.revoke", "success", actor=actor, detail={"jti": jti})
-    await record_now(config, event)
+    async with opened_store(config.store) as store:
+        try:
+            await store.revoked_tokens.add(jti, int(expires_at * 1e6))
+            # Those that have expired need not be remembered; a day more, for clocks that differ.
+            await store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
+        except StoreRefused as error:
+            raise GatewayError(f"{error}; {_LIMIT}, and this one has {len(jti)}") from error
+    await record_change(config, "token.revoke", operator(), jti=jti)

@@ -49,7 +49,7 @@ def read_document(path: Path) -> Document:
     else:
         values = _toml(text, name)
         source = Source(name, find_lines=lambda: toml_lines(text))
-    if _depth(values) > MAX_DEPTH:
+    if depth_of(values) > MAX_DEPTH:
         raise ConfigError(ConfigIssue("nested too deep", file=name))
     return Document(path, values, source)
 
@@ -98,7 +98,8 @@ def _toml(text: str, name: str) -> dict[str, Any]:
         raise ConfigError(ConfigIssue("nested too deep", file=name)) from error
 
 
-def _depth(value: object) -> int:
+def depth_of(value: object) -> int:
+    """Return how deep values are nested, no further than just beyond :data:`MAX_DEPTH`."""
     depth = 0
     layer = [value]
     while layer and depth <= MAX_DEPTH:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dotenv.parser import Original, parse_stream
 from pydantic import BaseModel
 
-from gatewayd.config.documents import read_bounded
+from gatewayd.config.documents import MAX_DEPTH, depth_of, read_bounded
 from gatewayd.config.places import KeyPath, Source
 from gatewayd.config.schema import GatewayConfig
 from gatewayd.errors import ConfigError, ConfigIssue
@@ -102,8 +102,10 @@ def read_environment(name: str | None, environ: Mapping[str, str]) -> Environmen
                     issues.append(_issue(key, place, "chooses this file, it cannot stand in it"))
             elif (setting := _path(key)) is None:
                 issues.append(_unknown(key, place))
+            elif len(setting) + depth_of(parsed := parse_value(value)) > MAX_DEPTH:
+                issues.append(_issue(key, place, "nested too deep"))
             else:
-                settings.append(Setting(setting, parse_value(value), place))
+                settings.append(Setting(setting, parsed, place))
     return Environment(
         name,
         (path,) if path else (),

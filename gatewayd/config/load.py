@@ -48,6 +48,7 @@ class LoadedConfig:
         digest: SHA-256 of the effective configuration, in hexadecimal; equal for equal settings.
         plugins: The plugins that it was checked against.
         origins: The source of each key.
+        stored: What the store has given, for its snapshot; ``None`` where it was not read.
 
     """
 
@@ -57,6 +58,7 @@ class LoadedConfig:
     digest: str
     plugins: Plugins
     origins: Origins
+    stored: bytes | None = None
 
     def where(self, path: KeyPath) -> tuple[str, int]:
         """Return file and line of a key, or of the table around it; ``("", 0)`` for a default.
@@ -113,10 +115,14 @@ def load(
     for setting in (*environment.settings, *_command_line(overrides or {})):
         _set(values, origins, setting)
     issues = Issues(origins)
-    add_stored(values, origins, issues)
+    unresolved = [*environment.issues, *layer.issues]
+    try:
+        stored = add_stored(values, origins, issues)
+    except ConfigError as error:
+        raise ConfigError([*unresolved, *error.issues]) from error
     _check(values, plugins, origins, issues)
     config = _validate(values, issues)
-    found = [*environment.issues, *layer.issues, *issues.found]
+    found = [*unresolved, *issues.found]
     if config is None or found:
         raise ConfigError(sorted(found, key=lambda issue: (issue.file, issue.line)))
     return LoadedConfig(
@@ -126,6 +132,7 @@ def load(
         digest=_digest(config),
         plugins=plugins,
         origins=origins,
+        stored=stored,
     )
 
 

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from gatewayd.config.documents import read_bounded
+from gatewayd.config.documents import MAX_DEPTH, depth_of, read_bounded
 from gatewayd.config.model import Model
 from gatewayd.config.places import Source
 from gatewayd.errors import ConfigError, ConfigIssue
-from gatewayd.store.errors import StoreError
+from gatewayd.store.errors import StoreError, UnreadableRows
 from gatewayd.store.settings import StoreConfig
 
 if TYPE_CHECKING:
@@ -43,13 +43,15 @@ class SourcesConfig(Model):
     writes those of a file there. A running gateway takes changes over when it reloads."""
     on_outage: Literal["closed", "stale"] = "closed"
     """What happens while the store is away: `closed` refuses to start or to reload; `stale` uses
-    what was read last, from `snapshot`."""
+    what was in use last, from `snapshot`."""
     snapshot: str = "var/store-routes.json"
-    """File that keeps what was read last; readable for its owner only."""
+    """File that keeps what the gateway has taken over last; readable for its owner only."""
 
 
-def add_stored(values: dict[str, Any], origins: Origins, issues: Issues) -> None:
+def add_stored(values: dict[str, Any], origins: Origins, issues: Issues) -> bytes | None:
     """Add the store's routes and services to a merged configuration, where it asks for them.
+
+    Returns what the store has given, for :func:`save_snapshot`; ``None`` where it was not read.
 
     Args:
         values: The configuration before validation; changed.
@@ -57,29 +59,38 @@ def add_stored(values: dict[str, Any], origins: Origins, issues: Issues) -> None
         issues: Takes what is wrong with them.
 
     Raises:
-        ConfigError: the store cannot be read.
+        ConfigError: the store cannot be read, or rows of it cannot.
 
     """
     try:
         settings = SourcesConfig.model_validate(values.get("config", {}))
         store = StoreConfig.model_validate(values.get("store", {}))
     except ValidationError:
-        return  # the validation of the whole tells what is wrong
+        return None  # the validation of the whole tells what is wrong
     if "store" not in settings.sources:
-        return
-    stored = _read(settings, store)
-    _add_routes(stored["routes"], values, origins)
+        return None
+    if origins.near_broken(("store",)):  # such as a password that is missing: nobody tries another
+        text = "the store cannot be read, as its settings are not known"
+        raise ConfigError(ConfigIssue(text, key="config.sources"))
+    stored, is_fresh = _read(settings, store)
+    packed = json.dumps(stored).encode() if is_fresh else None  # before shorthands are expanded
+    _add_routes(stored["routes"], values, origins, issues)
     _add_services(stored["services"], values, origins, issues)
+    return packed
 
 
-def _add_routes(routes: list[Any], values: dict[str, Any], origins: Origins) -> None:
+def _add_routes(
+    routes: list[Any], values: dict[str, Any], origins: Origins, issues: Issues
+) -> None:
     there = values.setdefault("routes", [])
     if not isinstance(there, list):
         return  # validation says so
     for route in routes:
+        path = ("routes", len(there))
         there.append(route)
-        source = Source(f"store, route {route['name']!r}")
-        origins.set(("routes", len(there) - 1), source, ())
+        origins.set(path, Source(f"store, route {route['name']!r}"), ())
+        if depth_of(route) > MAX_DEPTH:
+            issues.add(path, "nested too deep")
 
 
 def _add_services(
@@ -95,20 +106,23 @@ def _add_services(
         else:
             there[name] = service
             origins.set(path, Source(f"store, service {name!r}"), ())
+            if depth_of(service) > MAX_DEPTH:
+                issues.add(path, "nested too deep")
 
 
-def _read(settings: SourcesConfig, store: StoreConfig) -> dict[str, Any]:
-    """Return what is in the store, or was when it was read last."""
-    snapshot = Path(settings.snapshot)
+def _read(settings: SourcesConfig, store: StoreConfig) -> tuple[dict[str, Any], bool]:
+    """Return what is in the store, or was when it was last used, and whether it is the former."""
     try:
-        stored = _in_a_loop_of_its_own(store)
+        return _in_a_loop_of_its_own(store), True
+    except UnreadableRows as error:  # no outage: what somebody has written is wrong
+        rows = error.rows.items()
+        issues = [ConfigIssue(reason, file=f"store, {row}") for row, reason in rows]
+        raise ConfigError(issues) from error
     except StoreError as error:
         if settings.on_outage == "closed":
             issue = ConfigIssue(f"the store cannot be read: {error}", key="config.sources")
             raise ConfigError(issue) from error
-        return _read_snapshot(snapshot, error)
-    _write_snapshot(snapshot, stored)
-    return stored
+        return _read_snapshot(Path(settings.snapshot), error), False
 
 
 def _in_a_loop_of_its_own(config: StoreConfig) -> dict[str, Any]:
@@ -116,14 +130,10 @@ def _in_a_loop_of_its_own(config: StoreConfig) -> dict[str, Any]:
     outcome: list[dict[str, Any] | BaseException] = []
 
     async def read() -> dict[str, Any]:
-        from gatewayd.store.store import Store
+        from gatewayd.store.store import opened_store
 
-        store = Store(config)
-        try:
-            await store.start()
+        async with opened_store(config) as store:
             return await store.routes.load()
-        finally:
-            await store.close()
 
     def run() -> None:
         try:
@@ -142,23 +152,49 @@ def _in_a_loop_of_its_own(config: StoreConfig) -> dict[str, Any]:
 
 def _read_snapshot(file: Path, outage: StoreError) -> dict[str, Any]:
     try:
-        stored: dict[str, Any] = json.loads(read_bounded(file, MAX_SNAPSHOT_BYTES))
+        stored = _snapshot_of(read_bounded(file, MAX_SNAPSHOT_BYTES))
         age = time.time() - file.stat().st_mtime
-    except (OSError, ValueError) as error:
+    except (OSError, RecursionError, ValueError) as error:
         text = f"the store cannot be read: {outage}; nor can the snapshot {file}: {error}"
         raise ConfigError(ConfigIssue(text, key="config.snapshot")) from error
     logger.warning("the store cannot be read, using %s of %.0f s ago: %s", file, age, outage)
     return stored
 
 
-def _write_snapshot(file: Path, stored: dict[str, Any]) -> None:
-    """Replace the snapshot as a whole; that it cannot be written is no reason not to go on."""
+def _snapshot_of(data: bytes) -> dict[str, Any]:
+    """Return what a snapshot says; raises :class:`ValueError` where it is none."""
+    stored = json.loads(data)
+    found = stored if isinstance(stored, dict) else {}
+    routes, services = found.get("routes"), found.get("services")
+    if not isinstance(services, dict) or not isinstance(routes, list):
+        raise ValueError("it has no routes and services")  # noqa: TRY004  # of the file
+    if not all(isinstance(route, dict) and "name" in route for route in routes):
+        raise ValueError("it has routes without names")
+    return found
+
+
+def save_snapshot(settings: SourcesConfig, stored: bytes) -> None:
+    """Replace the snapshot as a whole; that it cannot be written is no reason not to go on.
+
+    For configurations that are used: one that was refused must not take the place of the last good
+    one.
+
+    Args:
+        settings: Name the file.
+        stored: What :func:`add_stored` has returned.
+
+    """
+    file = Path(settings.snapshot)
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         # mkstemp makes it readable for its owner only.
         descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
-        with os.fdopen(descriptor, "w") as stream:
-            json.dump(stored, stream)
-        Path(name).replace(file)
+        try:
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(stored)
+            Path(name).replace(file)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
     except OSError as error:
         logger.warning("the snapshot %s cannot be written: %s", file, error)

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeGuard, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, StatementError
 
 from gatewayd.store.errors import StoreError, StoreRefused, StoreUnavailable
-from gatewayd.store.nodes import WRITES, Nodes
-from gatewayd.store.schema import HEAD
+from gatewayd.store.nodes import OUTAGES, WRITES, Nodes
+from gatewayd.store.schema import HEAD, wrong_version
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -45,14 +44,21 @@ class Database:
         config: The store's settings.
         metrics: Where operations are counted.
         clock: Monotonic seconds.
+        prepare: Is awaited before each operation; it raises nothing.
 
     """
 
     def __init__(
-        self, config: StoreConfig, metrics: Metrics, clock: Callable[[], float] = time.monotonic
+        self,
+        config: StoreConfig,
+        metrics: Metrics,
+        clock: Callable[[], float],
+        *,
+        prepare: Callable[[], Awaitable[None]],
     ) -> None:
         self._config = config
         self._clock = clock
+        self._prepare = prepare
         self.nodes = Nodes(config, clock)
         operations = metrics.counter(
             "gatewayd_store_operations", "Operations on the SQL database.", ("kind", "result")
@@ -68,19 +74,26 @@ class Database:
         self._failing = False
 
     async def read(
-        self, work: Callable[[AsyncConnection], Awaitable[T]], *, fresh: bool = False
+        self,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        fresh: bool = False,
+        snapshot: bool = False,
     ) -> T:
         """Run ``work``, which only reads and may be run again.
 
         Args:
             work: Is given a connection within a transaction.
             fresh: What a replica has may be too old.
+            snapshot: All that is read has to be of one moment.
 
         Raises:
             StoreUnavailable: no node gives an answer.
+            StoreRefused: it cannot be asked for this.
             StoreError: the store was not set up.
 
         """
+        await self._prepare()
         started = self._clock()
         pause = self._config.backoff
         for attempt in range(self._config.retries + 1):
@@ -89,8 +102,8 @@ class Database:
                 pause *= 2
             for node in self.nodes.for_reading(fresh=fresh):
                 try:
-                    result = await self._run(node, work, writes=False)
-                except _OUTAGES as error:
+                    result = await self._run(node, work, writes=False, snapshot=snapshot)
+                except OUTAGES as error:
                     failure = self._note_failure(node, error)
                 else:
                     self._count("read", "success", started)
@@ -107,6 +120,7 @@ class Database:
             StoreError: the store was not set up.
 
         """
+        await self._prepare()
         started = self._clock()
         try:
             result = await self._write(work)
@@ -125,9 +139,9 @@ class Database:
             begun = _Begun(work)
             try:
                 return await self._run(node, begun, writes=True)
-            except (IntegrityError, DataError) as error:
-                raise StoreRefused(f"the store refuses: {error.orig}") from error
-            except _OUTAGES as error:
+            except OUTAGES as error:
+                if _is_refusal(error):
+                    raise StoreRefused(f"the store refuses: {error.orig}") from error
                 code = _code(error)
                 attempts += 1
                 if code in _ROLLED_BACK and attempts < _WRITE_ATTEMPTS:
@@ -149,15 +163,25 @@ class Database:
         await self.read(_ask_version, fresh=True)
 
     async def _run(
-        self, node: Node, work: Callable[[AsyncConnection], Awaitable[T]], *, writes: bool
+        self,
+        node: Node,
+        work: Callable[[AsyncConnection], Awaitable[T]],
+        *,
+        writes: bool,
+        snapshot: bool = False,
     ) -> T:
         async with asyncio.timeout(self._config.timeout), node.engine.connect() as connection:
             await connection.execution_options(**{WRITES: writes})
+            if snapshot and not self._config.embedded:  # SQLite does so anyway
+                await connection.execution_options(isolation_level="REPEATABLE READ")
             async with connection.begin():
                 if not node.checked:
                     await _check_version(connection, node)
                     node.checked = True
-                result = await work(connection)
+                try:
+                    result = await work(connection)
+                except UnicodeEncodeError as error:  # of a surrogate, which UTF-8 has not
+                    raise StoreRefused(f"the store refuses: {error}") from error
         self._note_success()
         return result
 
@@ -186,9 +210,6 @@ class Database:
         await self.nodes.close()
 
 
-_OUTAGES = (SQLAlchemyError, OSError, TimeoutError)
-
-
 class _Begun(Generic[T]):
     """Work that remembers whether it was begun: before that, nothing can have been written."""
 
@@ -199,6 +220,13 @@ class _Begun(Generic[T]):
     def __call__(self, connection: AsyncConnection) -> Awaitable[T]:
         self.started = True
         return self._work(connection)
+
+
+def _is_refusal(error: BaseException) -> TypeGuard[StatementError]:
+    """Whether it is the values themselves; a type that does not fit never reaches the driver."""
+    if isinstance(error, DBAPIError):
+        return isinstance(error, (IntegrityError, DataError))
+    return isinstance(error, StatementError)
 
 
 def _code(error: BaseException) -> int | None:
@@ -217,5 +245,4 @@ async def _check_version(connection: AsyncConnection, node: Node) -> None:
     tables = await connection.run_sync(lambda sync: sa.inspect(sync).get_table_names())
     found = await _ask_version(connection) if "alembic_version" in tables else None
     if found != HEAD:
-        state = f"has version {found} of the tables" if found else "has no tables"
-        raise StoreError(f"{node.name} {state}, expected {HEAD}; run gatewayd init-db")
+        raise StoreError(wrong_version(node.name, found))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from gatewayd.errors import GatewayError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 class StoreError(GatewayError):
@@ -24,3 +29,16 @@ class StoreUnavailable(StoreError):  # noqa: N818  # an event, which callers hav
 
 class StoreRefused(StoreError):  # noqa: N818  # an answer, not a fault of the store's
     """What was to be written contradicts what the store holds, or does not fit into it."""
+
+
+class UnreadableRows(StoreError):  # noqa: N818  # of what others have written
+    """Rows of the store say nothing sensible, as somebody has changed them by SQL.
+
+    Attributes:
+        rows: Why each of them cannot be read, by what it is, such as ``route 'orders'``.
+
+    """
+
+    def __init__(self, rows: Mapping[str, str]) -> None:
+        super().__init__("; ".join(f"{row}: {reason}" for row, reason in rows.items()))
+        self.rows = rows

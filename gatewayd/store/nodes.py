@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from gatewayd.store.settings import StoreTlsConfig
@@ -31,6 +33,9 @@ WRITES = "gatewayd_writes"
 STRICT = "TRADITIONAL"
 """Mode of every session on MySQL: what does not fit is refused, whatever the server's default is. A
 server that is not strict would cut it, and tell nobody."""
+
+OUTAGES = (SQLAlchemyError, OSError, TimeoutError)
+"""What an operation raises where the database, or the way to it, has failed."""
 
 _BUSY_MILLISECONDS = 5000
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
@@ -123,7 +128,9 @@ def make_engine(url: URL, config: StoreConfig, *, database: bool = True) -> Asyn
     if config.embedded:
         file = Path(str(url.database))
         engine = create_async_engine(
-            sa.URL.create("sqlite+aiosqlite", database=str(file)), hide_parameters=True
+            sa.URL.create("sqlite+aiosqlite", database=str(file)),
+            connect_args={"async_creator_fn": _connect_sqlite},
+            hide_parameters=True,
         )
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
@@ -170,6 +177,23 @@ def make_sqlite_file(file: Path) -> None:
     # that SQLite has on it (POSIX, fcntl(2)).
     with suppress(FileExistsError):
         os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+
+
+async def _connect_sqlite(*arguments: Any, **options: Any) -> Any:
+    """Connect as ``aiosqlite.connect`` does; where that fails, its thread has ended.
+
+    It would go on for a moment, and die with a traceback where the loop is closed by then.
+    """
+    import aiosqlite
+
+    connection = aiosqlite.connect(*arguments, **options)
+    thread: Any = getattr(connection, "_thread", connection)  # before 0.22 it was one by itself
+    thread.daemon = True  # as SQLAlchemy does
+    try:
+        return await connection
+    except Exception:
+        await asyncio.to_thread(thread.join)
+        raise
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:

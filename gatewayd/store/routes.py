@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from gatewayd.store.errors import UnreadableRows
 from gatewayd.store.schema import routes, service_instances, services
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -25,22 +27,24 @@ class Routes:
         self._database = database
 
     async def load(self) -> dict[str, Any]:
-        """Return ``routes`` and ``services`` as a configuration file has them."""
+        """Return ``routes`` and ``services`` as a configuration file has them, of one moment.
 
-        async def work(connection: AsyncConnection) -> dict[str, Any]:
-            rows = await connection.execute(sa.select(routes).order_by(routes.c.position))
-            found_routes = [{"name": row.name, **row.definition} for row in rows]
-            found: dict[str, Any] = {
-                row.name: dict(row.definition)
-                for row in await connection.execute(sa.select(services).order_by(services.c.name))
-            }
-            query = sa.select(service_instances).order_by(service_instances.c.id)
-            for row in await connection.execute(query):
-                instance = {"url": row.url} | {name: getattr(row, name) for name in _OF_INSTANCE}
-                found.setdefault(row.service, {}).setdefault("instances", []).append(instance)
-            return {"routes": found_routes, "services": found}
+        Raises:
+            UnreadableRows: a definition is not what a file could have.
+            StoreUnavailable: the store is away.
 
-        return await self._database.read(work, fresh=True)
+        """
+
+        async def work(connection: AsyncConnection) -> tuple[list[sa.Row[Any]], ...]:
+            queries = (
+                _rows(routes).order_by(routes.c.position, routes.c.name),
+                _rows(services).order_by(services.c.name),
+                sa.select(service_instances).order_by(service_instances.c.id),
+            )
+            return tuple([list(await connection.execute(query)) for query in queries])
+
+        found = await self._database.read(work, fresh=True, snapshot=True)
+        return _Reader().read(*found)
 
     async def replace_all(
         self, new_routes: Sequence[Mapping[str, Any]], new_services: Mapping[str, Mapping[str, Any]]
@@ -61,6 +65,66 @@ class Routes:
         await self._database.write(work)
 
 
+def _rows(table: sa.Table) -> sa.Select[Any]:
+    # JSON as text: what is none must not end the query that other rows are read with.
+    return sa.select(
+        *(column for column in table.c if column.name != "definition"),
+        sa.type_coerce(table.c.definition, sa.Text).label("definition"),
+    )
+
+
+class _Reader:
+    """Makes rows what a file would have, and notes those that are nothing of the kind."""
+
+    def __init__(self) -> None:
+        self._unreadable: dict[str, str] = {}
+
+    def read(
+        self,
+        route_rows: Iterable[sa.Row[Any]],
+        service_rows: Iterable[sa.Row[Any]],
+        instance_rows: Iterable[sa.Row[Any]],
+    ) -> dict[str, Any]:
+        """Return routes and services.
+
+        Raises:
+            UnreadableRows: a definition is not what a file could have.
+
+        """
+        found_routes = [self._route(row) for row in route_rows]
+        found = {
+            row.name: self._definition(f"service {row.name!r}", row.definition)
+            for row in service_rows
+        }
+        for row in instance_rows:
+            instance = {"url": row.url} | {name: getattr(row, name) for name in _OF_INSTANCE}
+            instances = found.setdefault(row.service, {}).setdefault("instances", [])
+            if isinstance(instances, list):
+                instances.append(instance)
+            else:
+                self._unreadable[f"service {row.service!r}"] = "instances is no JSON array"
+        if self._unreadable:
+            raise UnreadableRows(self._unreadable)
+        return {"routes": found_routes, "services": found}
+
+    def _route(self, row: sa.Row[Any]) -> dict[str, Any]:
+        label = f"route {row.name!r}"
+        definition = self._definition(label, row.definition)
+        if definition.setdefault("name", row.name) != row.name:
+            self._unreadable[label] = "its definition has another name"
+        return definition
+
+    def _definition(self, label: str, text: Any) -> dict[str, Any]:
+        try:
+            found = json.loads(text)
+        except (RecursionError, TypeError, ValueError):
+            found = None
+        if isinstance(found, dict):
+            return found
+        self._unreadable[label] = "definition is no JSON object"
+        return {}
+
+
 def _route_rows(new: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
@@ -76,7 +140,11 @@ def _service_rows(new: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "definition": {key: value for key, value in service.items() if key != "instances"},
+            "definition": {
+                key: value
+                for key, value in service.items()
+                if key != "instances" or not _has_instances(service)
+            },
         }
         for name, service in new.items()
     ]
@@ -90,5 +158,15 @@ def _instance_rows(new: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]
             **{key: instance.get(key, default) for key, default in _OF_INSTANCE.items()},
         }
         for name, service in new.items()
-        for instance in service.get("instances", ())
+        if _has_instances(service)
+        for instance in service["instances"]
     ]
+
+
+def _has_instances(service: Mapping[str, Any]) -> bool:
+    """Whether ``instances`` is what its table holds; another discovery may mean else by it."""
+    found = service.get("instances")
+    known = {"url", *_OF_INSTANCE}
+    return isinstance(found, list) and all(
+        isinstance(one, dict) and "url" in one and one.keys() <= known for one in found
+    )

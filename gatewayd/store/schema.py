@@ -34,6 +34,23 @@ if TYPE_CHECKING:
 HEAD = "0001"
 """The migration that the code needs; the newest in ``migrations/versions``."""
 
+
+def wrong_version(where: str, found: str | None) -> str:
+    """Tell that a database has other tables than the code needs, and what to do about it.
+
+    Args:
+        where: The database, without its password.
+        found: The version of its tables, ``None`` where it has none.
+
+    """
+    if found is None:
+        return f"{where} has no tables, expected {HEAD}; run gatewayd init-db"
+    remedy = "run gatewayd init-db"
+    if found > HEAD:
+        remedy = "a newer gatewayd made them: install that one, or restore a backup"
+    return f"{where} has version {found} of the tables, expected {HEAD}; {remedy}"
+
+
 metadata = sa.MetaData()
 
 # SQLite counts rows by itself only for a column that is an INTEGER.

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import SQLAlchemyError
 
 from gatewayd.store.errors import StoreError, StoreUnavailable
-from gatewayd.store.nodes import WRITES, make_engine, make_sqlite_file
-from gatewayd.store.schema import HEAD
+from gatewayd.store.nodes import OUTAGES, WRITES, make_engine, make_sqlite_file
+from gatewayd.store.schema import HEAD, wrong_version
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -35,7 +34,6 @@ SETUP_SECONDS = 300.0
 """Time for one step; a migration of a large table takes a while."""
 
 _LOCK_SECONDS = 60
-_OUTAGES = (SQLAlchemyError, OSError, TimeoutError)
 
 
 async def create_database(config: StoreConfig) -> None:
@@ -174,9 +172,10 @@ async def _connected(
             await connection.execution_options(**{WRITES: True})
             async with connection.begin():
                 yield connection
-    except _OUTAGES as error:
+    except OUTAGES as error:
         cause = getattr(error, "orig", None) or error
-        raise StoreUnavailable(f"{where}: {cause}") from error
+        text = str(cause) or f"it did not end within {SETUP_SECONDS:g} s"
+        raise StoreUnavailable(f"{where}: {text}") from error
     finally:
         await engine.dispose()
 
@@ -184,19 +183,27 @@ async def _connected(
 @asynccontextmanager
 async def _file_lock(file: Path) -> AsyncIterator[None]:
     """Let one process of the machine do something at a time."""
-    with file.open("w") as stream:
+    try:
+        stream = file.open("w")
+    except OSError as error:
+        raise StoreUnavailable(f"{file} cannot be written: {error.strerror}") from error
+    with stream:
         for _ in range(_LOCK_SECONDS * 20):
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
                 await asyncio.sleep(0.05)
+            except OSError as error:  # such as a file system of the network, without locks
+                raise StoreUnavailable(f"{file} cannot be locked: {error.strerror}") from error
         else:
             raise StoreUnavailable(f"{file} is locked by another process")
         yield
 
 
 async def _upgrade(config: StoreConfig) -> None:
+    url = make_url(config.url)
+    where = str(url.database if config.embedded else url.host)
     async with _connected(config) as connection:
         if not config.embedded:
             # Held until the connection ends; another node that migrates waits.
@@ -205,15 +212,23 @@ async def _upgrade(config: StoreConfig) -> None:
             )
             if got != 1:
                 raise StoreUnavailable("another node is migrating the database")
-        await connection.run_sync(_migrate)
+        await connection.run_sync(_migrate, where)
 
 
-def _migrate(connection: sa.Connection) -> None:
+def _migrate(connection: sa.Connection, where: str) -> None:
     from alembic import command
+    from alembic.migration import MigrationContext
+    from alembic.util import CommandError
 
     configuration = _alembic()
     configuration.attributes["connection"] = connection
-    command.upgrade(configuration, HEAD)
+    try:
+        found = MigrationContext.configure(connection).get_current_revision()
+        if found is not None and found > HEAD:
+            raise StoreError(wrong_version(where, found))
+        command.upgrade(configuration, HEAD)
+    except CommandError as error:  # a version that was written by hand
+        raise StoreError(f"{where}: the tables cannot be brought up to date: {error}") from error
 
 
 def _alembic(output: io.StringIO | None = None) -> Any:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import time
+from contextlib import asynccontextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -11,6 +14,8 @@ from gatewayd.store.errors import StoreError
 from gatewayd.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
     from gatewayd.store.api_keys import ApiKeys
     from gatewayd.store.audit_logs import AuditLogs
     from gatewayd.store.breaker_states import BreakerStates
@@ -19,6 +24,8 @@ if TYPE_CHECKING:
     from gatewayd.store.revoked_tokens import RevokedTokens
     from gatewayd.store.routes import Routes
     from gatewayd.store.settings import StoreConfig
+
+_RETRY_SECONDS = 5.0
 
 logger = logging.getLogger("gatewayd.store")
 
@@ -32,6 +39,7 @@ class Store:
     Args:
         config: Its settings.
         metrics: Where operations are counted.
+        clock: Monotonic seconds.
 
     Attributes:
         config: The same.
@@ -39,11 +47,21 @@ class Store:
 
     """
 
-    def __init__(self, config: StoreConfig, metrics: Metrics | None = None) -> None:
+    def __init__(
+        self,
+        config: StoreConfig,
+        metrics: Metrics | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.config = config
         self.embedded = config.embedded
         self._metrics = metrics or Metrics()
+        self._clock = clock
         self._started = False
+        self._made = not config.embedded
+        self._making = asyncio.Lock()
+        self._try_again_at = float("-inf")
+        self._failing = False
 
     # Made when they are asked for: SQLAlchemy takes 25 MB, which a gateway that stores nothing need
     # not have.
@@ -52,7 +70,7 @@ class Store:
     def _database(self) -> Database:
         from gatewayd.store.database import Database
 
-        return Database(self.config, self._metrics)
+        return Database(self.config, self._metrics, self._clock, prepare=self._make)
 
     @cached_property
     def api_keys(self) -> ApiKeys:
@@ -97,17 +115,45 @@ class Store:
         return AuditLogs(self._database)
 
     async def start(self) -> None:
-        """Make the tables of an embedded store; an outage is no error here. Safe to call again."""
-        if self._started:
-            return
-        self._started = True
-        if self.embedded:
-            from gatewayd.store.setup import initialize
+        """Make the tables of an embedded store; an outage is no error here. Safe to call again.
 
-            try:
-                await initialize(self.config)
-            except StoreError as error:
-                logger.error("the store cannot be used: %s", error)  # noqa: TRY400  # it says it all
+        Where they cannot be made yet, as the disk is full, operations try again after a pause.
+        """
+        self._started = True
+        await self._make()
+
+    async def _make(self) -> None:
+        """Make the tables of an embedded store that was started, unless they are made."""
+        if self._is_due():
+            async with self._making:
+                if self._is_due():  # or somebody has done so meanwhile
+                    await self._try_to_make()
+
+    def _is_due(self) -> bool:
+        return self._started and not self._made and self._clock() >= self._try_again_at
+
+    async def _try_to_make(self) -> None:
+        from gatewayd.store.setup import initialize
+
+        try:
+            await initialize(self.config)
+        except StoreError as error:
+            self._note_failure(error)
+        else:
+            self._made = True
+            self._note_success()
+        finally:
+            self._try_again_at = self._clock() + _RETRY_SECONDS
+
+    def _note_failure(self, error: StoreError) -> None:
+        if not self._failing:
+            self._failing = True
+            logger.error("the store cannot be used: %s", error)
+
+    def _note_success(self) -> None:
+        if self._failing:
+            self._failing = False
+            logger.info("the store can be used")
 
     async def check(self) -> None:
         """Ask whether it can be used.
@@ -125,3 +171,14 @@ class Store:
 
     def __repr__(self) -> str:
         return f"<store {urlsplit(self.config.url).hostname or self.config.url}>"  # no password
+
+
+@asynccontextmanager
+async def opened_store(config: StoreConfig) -> AsyncIterator[Store]:
+    """Open a store for a while, as commands do."""
+    store = Store(config)
+    try:
+        await store.start()
+        yield store
+    finally:
+        await store.close()

@@ -7,12 +7,15 @@ import subprocess
 import sys
 import threading
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
 from gatewayd.admin.client import AdminClient, AdminError
+from gatewayd.cli.explain_request import explain_request
 from gatewayd.cli.top import rows_between
 from gatewayd.config.load import load
+from gatewayd.errors import GatewayError
 from tests.admin.conftest import CONFIG, running_node
 from tests.support.certificates import Authority
 from tests.support.process import free_port
@@ -102,6 +105,39 @@ def test_explain_sends_a_request(node: Node) -> None:
     assert "answered: 200" in shown
     assert "route: items" in shown
     assert "upstream" in shown
+
+
+@pytest.mark.parametrize(
+    ("url", "fields", "host"),
+    [
+        ("/items", (), "localhost"),
+        ("http://a.example/items", (), "a.example"),
+        ("HTTP://a.example/items#part", (), "a.example"),
+        ("http://a.example/items", ("HOST: b.example",), "b.example"),
+    ],
+)
+def test_explain_describes_a_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, fields: tuple[str, ...], host: str
+) -> None:
+    ask = Mock(return_value={"explanation": {}})
+    monkeypatch.setattr(AdminClient, "ask", ask)
+    file = tmp_path / "gateway.toml"
+    file.write_text('[admin]\nlisten = "127.0.0.1:9"\n')
+    explain_request("get", url, header=("X-One: 1 ", *fields), config=file)
+    assert ask.call_args.args[2] == {
+        "method": "GET",
+        "target": "/items",
+        "host": host,
+        "headers": {"X-One": "1"},
+        "send": True,
+    }
+
+
+def test_explain_takes_a_field_once(tmp_path: Path) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text('[admin]\nlisten = "127.0.0.1:9"\n')
+    with pytest.raises(GatewayError, match="x-one is given twice"):
+        explain_request("GET", "/", header=("X-One: 1", "x-one: 2"), config=file)
 
 
 def test_explain_makes_a_field_that_works(node: Node) -> None:

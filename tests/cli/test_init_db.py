@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -80,6 +82,19 @@ def test_runs_a_file(run: Any, mariadb: MariaDb) -> None:
     status, out, _ = run(mariadb.url("gateway_db"), "--sql-file", str(script))
     assert (status, HEAD in out) == (0, True)
     mariadb.client("DROP DATABASE gateway_db")
+
+
+def test_tables_of_a_newer_version(run: Any, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/var/gatewayd.db"
+    run(url)
+    with closing(sqlite3.connect(tmp_path / "var/gatewayd.db")) as database, database:
+        database.execute("UPDATE alembic_version SET version_num = '9999'")
+    status, out, err = run(url)
+    assert (status, out) == (1, "")
+    assert err == (
+        f"{tmp_path}/var/gatewayd.db has version 9999 of the tables, expected {HEAD}; "
+        "a newer gatewayd made them: install that one, or restore a backup\n"
+    )
 
 
 @pytest.mark.parametrize("arguments", [(), ("--check-only",)])

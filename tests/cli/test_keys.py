@@ -7,8 +7,14 @@ import re
 import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock, Mock
 
 import pytest
+
+from gatewayd.cli.keys_create import _check_text
+from gatewayd.errors import GatewayError
+from gatewayd.store.api_keys import ApiKeys
+from tests.support.process import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -157,6 +163,63 @@ def test_a_rotated_key_keeps_its_id_and_gets_another_secret(run: Command) -> Non
     assert run("keys", "show", key_id, "--json").json()["roles"] == ["a"]
 
 
+def test_a_key_revoked_at_the_same_moment_gets_no_secret(
+    run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, key_id = create(run)
+
+    async def revoked_since(*_: object) -> bool:
+        return False
+
+    monkeypatch.setattr(ApiKeys, "replace_hash", revoked_since)
+    status, out, err = run("keys", "rotate", key_id)
+    assert (status, out, "is revoked" in err) == (1, "", True)
+
+
+@pytest.mark.parametrize("error", [KeyError("getpwuid(): uid not found: 12345"), OSError("no")])
+def test_a_user_without_a_name_changes_keys(
+    run: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: Exception
+) -> None:
+    monkeypatch.setattr("getpass.getuser", Mock(side_effect=error))
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+    _, key_id = create(run)
+    assert KEY.fullmatch(run("keys", "rotate", key_id).out)
+    with closing(sqlite3.connect(tmp_path / "var/gatewayd.db")) as database:
+        actors = database.execute("SELECT action, actor FROM audit_logs ORDER BY id").fetchall()
+    assert actors == [
+        ("key.create", "uid 12345 (command line)"),
+        ("key.rotate", "uid 12345 (command line)"),
+    ]
+
+
+@pytest.mark.parametrize("command", ["create", "rotate"])
+def test_a_secret_is_shown_whatever_fails_afterwards(
+    run: Command, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    _, key_id = create(run)
+    monkeypatch.setattr("gatewayd.cli.changes.record_now", AsyncMock(side_effect=RuntimeError()))
+    given = ("rotate", key_id) if command == "rotate" else ("create", "--owner", "shop")
+    status, out, err = run("keys", *given)
+    assert (status, bool(KEY.fullmatch(out))) == (0, True)
+    assert err == "warning: the audit trail cannot be written: RuntimeError()\n"
+
+
+def test_a_secret_is_shown_before_anybody_is_told(
+    run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatewayd.cli.keys.Keys.changed", AsyncMock(side_effect=GatewayError("x")))
+    status, out, _ = run("keys", "create", "--owner", "shop")
+    assert (status, bool(KEY.fullmatch(out))) == (1, True)
+
+
+def test_a_redis_that_is_away_is_a_warning(run: Command, tmp_path: Path) -> None:
+    config = tmp_path / "conf/gateway.toml"
+    config.write_text(f'redis.url = "redis://127.0.0.1:{free_port()}"\n{config.read_text()}')
+    status, out, err = run("keys", "create", "--owner", "shop")
+    assert (status, bool(KEY.fullmatch(out))) == (0, True)
+    assert err.startswith("warning: Redis cannot be told, allow 10 seconds for it: ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -198,6 +261,12 @@ def test_a_revoked_key_stays_revoked(run: Command, command: str) -> None:
 def test_bad_arguments_make_no_key(run: Command, arguments: tuple[str, ...]) -> None:
     assert run("keys", "create", *arguments).status != 0
     assert run("keys", "list", "--json").json() == []
+
+
+def test_an_owner_is_utf8() -> None:
+    # Not by the command: pytest cannot capture what it says.
+    with pytest.raises(ValueError, match="expected 1 to 255 characters"):
+        _check_text(str, "a\udcff")
 
 
 def test_a_weak_pepper_makes_no_key_and_is_not_shown(run: Command, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from gatewayd.cli.described_request import _check_header, _check_url
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -182,3 +184,10 @@ def test_explain_as_text_puts_services_with_the_same_filters_together(
 def test_explain_lists_far_routes_when_asked(run: Callable[..., Run]) -> None:
     assert not re.search(r"\bold\b", run("routes", "explain", "GET", "/x").out)
     assert re.search(r"\bold\b", run("routes", "explain", "GET", "/x", "--all").out)
+
+
+@pytest.mark.parametrize("check", [_check_url, lambda _, text: _check_header(_, (f"X: {text}",))])
+def test_what_is_not_utf8_is_no_request(check: Callable[[object, str], None]) -> None:
+    # Not by the command: pytest cannot capture what it says.
+    with pytest.raises(ValueError, match="expected UTF-8"):
+        check(str, "/a\udcff")

@@ -145,6 +145,19 @@ def test_a_name_that_is_no_setting(folder: ConfigFolder, name: str, expected: st
     assert folder.errors(TEXT, environ={name: "1"}) == [f"environment variable {name}: {expected}"]
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("GATEWAYD_FILTERS__AUTH" + "__A" * 1200, "1"),
+        ("GATEWAYD_FILTERS__AUTH__A", "[" * 300 + "]" * 300),
+    ],
+)
+def test_what_is_nested_too_deep(folder: ConfigFolder, name: str, value: str) -> None:
+    assert folder.errors(TEXT, environ={name: value}) == [
+        f"environment variable {name}: nested too deep"
+    ]
+
+
 def test_an_unknown_name_in_the_file_has_a_line(folder: ConfigFolder) -> None:
     folder.write(".env", "A=1\n\nGATEWAYD_SERVER_PORT=1")
     assert folder.errors(TEXT) == [

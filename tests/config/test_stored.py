@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import logging
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
 from gatewayd.cli import main
 from gatewayd.config.load import LoadedConfig, load
+from gatewayd.config.stored import save_snapshot
 from gatewayd.errors import ConfigError
+from gatewayd.generation import Generations
+from gatewayd.registry import Plugins
 from gatewayd.store.settings import StoreConfig
 from gatewayd.store.store import Store
+from gatewayd.timers import Sweeper
 from tests.support.process import free_port
 
 if TYPE_CHECKING:
@@ -26,6 +34,7 @@ SOURCES = 'config.sources = ["file", "store"]\n'
 ORIGIN = 'services.origin.instances = [{ url = "http://127.0.0.1:9" }]\n'
 ROUTE = {"name": "stored", "path": "/stored", "service": "stored", "auth_required": True}
 SERVICE = {"instances": [{"url": "http://127.0.0.1:8", "weight": 2}], "connect_timeout": 1.5}
+DEEP: Any = functools.reduce(lambda inner, _: [inner], range(500), "bottom")
 
 
 class Folder:
@@ -47,6 +56,17 @@ class Folder:
             await store.close()
 
         asyncio.run(work())
+
+    def sql(self, statement: str) -> None:
+        """Change the store by hand."""
+        with closing(sqlite3.connect(self.path / "gatewayd.db")) as database, database:
+            database.execute(statement)
+
+    def use(self) -> None:
+        """Have a gateway take the configuration over, as far as the snapshot is concerned."""
+        loaded = self.load()
+        assert loaded.stored is not None
+        save_snapshot(loaded.config.config, loaded.stored)
 
     def load(self, text: str = "", *, url: str | None = None, **settings: str) -> LoadedConfig:
         lines = {"store.url": url or self.url, "config.snapshot": str(self.snapshot)}
@@ -86,6 +106,7 @@ def test_without_the_source_the_store_is_not_read(folder: Folder) -> None:
     [
         (ROUTE | {"timeout": -1}, "store, route 'stored': routes[0].timeout: "),
         (ROUTE | {"timeuot": 1}, "store, route 'stored': routes[0].timeuot: unknown key"),
+        (ROUTE | {"filters": {"auth": DEEP}}, "store, route 'stored': routes[0]: nested too deep"),
         (ROUTE | {"service": "nowhere"}, "store, route 'stored': routes[0].service: service"),
     ],
 )
@@ -94,6 +115,12 @@ def test_errors_name_the_row(folder: Folder, route: dict[str, Any], expected: st
     with pytest.raises(ConfigError) as caught:
         folder.load()
     assert str(caught.value.issues[0]).startswith(expected)
+
+
+def test_a_service_that_is_nested_too_deep_is_named(folder: Folder) -> None:
+    folder.put([], {"stored": SERVICE | {"filters": {"auth": {"a": DEEP}}}})
+    with pytest.raises(ConfigError, match=r"store, service 'stored': .*nested too deep"):
+        folder.load()
 
 
 def test_a_route_belongs_to_one_source(folder: Folder) -> None:
@@ -120,11 +147,29 @@ def test_a_store_that_is_away_is_no_configuration(folder: Folder) -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_what_is_wrong_with_the_files_is_told_as_well(folder: Folder) -> None:
+    with pytest.raises(ConfigError) as caught:
+        folder.load('services.origin.tls.ca = "${MISSING}"\n', url=away())
+    keys = [issue.key for issue in caught.value.issues]
+    assert keys == ["services.origin.tls.ca", "config.sources"]
+
+
+def test_a_store_whose_password_is_missing_is_not_asked(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Mock()
+    monkeypatch.setattr("gatewayd.store.store.Store.start", asked)
+    with pytest.raises(ConfigError) as caught:
+        folder.load(url="mysql://u:${MISSING}@127.0.0.1/gateway_db")
+    assert [issue.key for issue in caught.value.issues] == ["store.url", "config.sources"]
+    asked.assert_not_called()
+
+
 def test_where_the_policy_says_so_the_last_snapshot_is_used(
     folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
     folder.put([ROUTE], {"stored": SERVICE})
-    folder.load()
+    folder.use()
     config = folder.load(url=away(), config__on_outage="stale").config
     assert [route.name for route in config.routes] == ["stored"]
     assert "the store cannot be read, using" in caplog.text
@@ -138,7 +183,7 @@ def test_without_a_snapshot_there_is_nothing_to_use(folder: Folder) -> None:
 
 def test_the_snapshot_is_its_owners(folder: Folder) -> None:
     folder.put([ROUTE], {"stored": SERVICE})
-    folder.load()
+    folder.use()
     assert stat.S_IMODE(folder.snapshot.stat().st_mode) == 0o600
 
 
@@ -148,8 +193,91 @@ def test_a_snapshot_that_cannot_be_written_is_told(
     caplog.set_level(logging.WARNING)
     folder.put([ROUTE], {"stored": SERVICE})
     folder.snapshot.mkdir()
-    assert len(folder.load().config.routes) == 1
+    folder.use()
     assert "cannot be written" in caplog.text
+    assert [file for file in folder.path.iterdir() if file.name.startswith(".snapshot")] == []
+
+
+def test_a_configuration_that_is_only_looked_at_leaves_the_snapshot_alone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.put([ROUTE], {"stored": SERVICE})
+    folder.use()
+    folder.put([ROUTE | {"timeout": -1}], {"stored": SERVICE})
+    assert run(monkeypatch, "check", "-c", str(folder.file)) == 1
+    folder.put([], {})
+    assert run(monkeypatch, "check", "-c", str(folder.file)) == 0
+    config = folder.load(url=away(), config__on_outage="stale").config
+    assert [route.name for route in config.routes] == ["stored"]
+
+
+async def test_the_snapshot_is_what_a_generation_has_taken_over(folder: Folder) -> None:
+    await asyncio.to_thread(folder.put, [ROUTE], {"stored": SERVICE})
+    sweeper = Sweeper()
+    generations = Generations(Plugins(), sweeper)
+    try:
+        jwt = f'{{ algorithms = ["HS256"], secret = "{"s" * 32}" }}'
+        text = f'filters.auth = {{ methods = ["jwt"], jwt = {jwt} }}\n'
+        await generations.adopt(folder.load(text))
+    finally:
+        await generations.close()
+        sweeper.close()
+    assert [route["name"] for route in json.loads(folder.snapshot.read_bytes())["routes"]] == [
+        "stored"
+    ]
+
+
+def test_a_start_from_the_snapshot_does_not_write_it(folder: Folder) -> None:
+    folder.put([ROUTE], {"stored": SERVICE})
+    folder.use()
+    assert folder.load(url=away(), config__on_outage="stale").stored is None
+
+
+@pytest.mark.parametrize(
+    "text", ["{}", "[]", "{", '{"routes": [7], "services": {}}', '{"routes": [], "services": []}']
+)
+def test_a_snapshot_that_is_none_is_told(folder: Folder, text: str) -> None:
+    folder.snapshot.write_text(text)
+    with pytest.raises(ConfigError, match="nor can the snapshot"):
+        folder.load(url=away(), config__on_outage="stale")
+
+
+BROKEN = [
+    ("UPDATE routes SET definition = '[1]'", "route 'stored'", "definition is no JSON object"),
+    ("UPDATE routes SET definition = '{'", "route 'stored'", "definition is no JSON object"),
+    ("UPDATE services SET definition = 'null'", "service 'stored'", "definition is no JSON object"),
+    (
+        'UPDATE routes SET definition = \'{"name": "other"}\'',
+        "route 'stored'",
+        "its definition has another name",
+    ),
+    (
+        "UPDATE services SET definition = '{\"instances\": 7}'",
+        "service 'stored'",
+        "instances is no JSON array",
+    ),
+]
+
+
+@pytest.mark.parametrize(("statement", "row", "reason"), BROKEN)
+@pytest.mark.parametrize("policy", ["closed", "stale"])
+def test_a_row_that_cannot_be_read_is_named(
+    folder: Folder, statement: str, row: str, reason: str, policy: str
+) -> None:
+    folder.put([ROUTE], {"stored": SERVICE})
+    folder.use()
+    folder.sql(statement)
+    with pytest.raises(ConfigError) as caught:
+        folder.load(config__on_outage=policy)
+    assert [str(issue) for issue in caught.value.issues] == [f"store, {row}: {reason}"]
+
+
+def test_all_rows_that_cannot_be_read_are_named(folder: Folder) -> None:
+    folder.put([ROUTE, ROUTE | {"name": "second"}], {"stored": SERVICE})
+    folder.sql("UPDATE routes SET definition = '['")
+    with pytest.raises(ConfigError) as caught:
+        folder.load()
+    assert len(caught.value.issues) == 2
 
 
 async def test_it_is_read_within_an_event_loop_as_well(folder: Folder) -> None:
@@ -162,6 +290,22 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as caught:
         main()
     return int(caught.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "instance", ['weight = "2"', 'healthy = "false"', 'url = "http://127.0.0.1:8/"']
+)
+def test_import_takes_what_a_file_may_say(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, instance: str
+) -> None:
+    url = "" if "url" in instance else 'url = "http://127.0.0.1:8", '
+    source = folder.path / "source.toml"
+    source.write_text(
+        f'{PIPELINE}store.url = "{folder.url}"\n'
+        f"services.stored.instances = [{{ {url}{instance} }}]\n"
+    )
+    assert run(monkeypatch, "store", "import", "-c", str(source)) == 0
+    assert "stored" in folder.load().config.services
 
 
 FILE = """

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import stat
+import threading
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
+import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from pydantic import ValidationError
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import OperationalError
 
 from gatewayd.store.errors import StoreError, StoreUnavailable
 from gatewayd.store.nodes import make_engine
@@ -26,14 +30,13 @@ from gatewayd.store.setup import (
     sql_script,
 )
 from gatewayd.store.store import Store
+from gatewayd.testing import FakeClock
 from tests.store.conftest import closing_store
 from tests.support.process import free_port
 from tests.support.servers import REPOSITORY
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import sqlalchemy as sa
 
     from tests.support.mariadb import MariaDb
 
@@ -60,6 +63,33 @@ async def test_several_may_make_it_at_once(config: StoreConfig) -> None:
     assert await check_connection(config) == HEAD
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO counters",
+        "CREATE INDEX ix_api_keys_owner",
+        "CREATE TABLE services",
+        "CREATE INDEX ix_audit_logs_at",
+        "INSERT INTO alembic_version",
+    ],
+)
+async def test_one_that_was_interrupted_goes_on(config: StoreConfig, statement: str) -> None:
+    def interrupt(*arguments: Any) -> None:
+        if arguments[2].strip().startswith(statement):
+            raise ConnectionResetError("killed")
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", interrupt)
+    try:
+        with pytest.raises(StoreUnavailable, match="killed"):
+            await initialize(config)
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", interrupt)
+    await initialize(config)
+    assert await differences(config) == []
+    async with closing_store(Store(config)) as store:
+        assert await store.api_keys.revoke("none", 1) is False  # needs the counter's row
+
+
 async def test_a_database_without_tables(config: StoreConfig) -> None:
     await create_database(config)
     assert await check_connection(config) is None
@@ -70,19 +100,24 @@ async def test_a_database_that_does_not_exist(config: StoreConfig) -> None:
         await check_connection(config)
 
 
-async def test_migrations_make_what_the_code_expects(config: StoreConfig) -> None:
-    await initialize(config)
+async def differences(config: StoreConfig) -> list[Any]:
+    """Return in what the tables are not those that the code needs."""
     engine = make_engine(make_url(config.url), config)
 
-    def differences(connection: sa.Connection) -> list[Any]:
+    def compare(connection: sa.Connection) -> list[Any]:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         return list(compare_metadata(context, metadata))
 
     async with engine.connect() as connection:
-        found = await connection.run_sync(differences)
+        found = await connection.run_sync(compare)
     await engine.dispose()
     # MariaDB calls JSON LONGTEXT, so that types of these columns differ in name.
-    assert [one for one in found if "JSON" not in repr(one)] == []
+    return [one for one in found if "JSON" not in repr(one)]
+
+
+async def test_migrations_make_what_the_code_expects(config: StoreConfig) -> None:
+    await initialize(config)
+    assert await differences(config) == []
 
 
 def test_the_code_expects_the_newest_migration() -> None:
@@ -105,14 +140,97 @@ def test_the_file_of_an_embedded_store_is_its_owners(tmp_path: Path) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-async def test_a_folder_that_cannot_be_made_is_no_reason_not_to_start(tmp_path: Path) -> None:
-    (tmp_path / "var").write_text("a file")
-    async with closing_store(
-        Store(StoreConfig(url=f"sqlite:///{tmp_path}/var/gatewayd.db"))
-    ) as store:
+@pytest.mark.parametrize("obstacle", ["var", "var/gatewayd.db.lock", "var/gatewayd.db"])
+async def test_what_cannot_be_written_is_no_reason_not_to_start(
+    sqlite_config: StoreConfig, tmp_path: Path, obstacle: str
+) -> None:
+    if obstacle == "var":
+        (tmp_path / obstacle).write_text("a file")
+    else:
+        (tmp_path / obstacle).mkdir(parents=True)
+    async with closing_store(Store(sqlite_config)) as store:
         await store.start()
         with pytest.raises(StoreError):
             await store.check()
+
+
+async def test_a_file_system_without_locks_is_no_reason_not_to_start(
+    sqlite_config: StoreConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("fcntl.flock", Mock(side_effect=OSError(37, "No locks available")))
+    async with closing_store(Store(sqlite_config)) as store:
+        await store.start()
+    assert "gatewayd.db.lock cannot be locked: No locks available" in caplog.text
+
+
+async def test_tables_are_made_as_soon_as_they_can_be(
+    sqlite_config: StoreConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    obstacle, clock = tmp_path / "var", FakeClock()
+    obstacle.write_text("a file")
+    async with closing_store(Store(sqlite_config, clock=clock)) as store:
+        await store.start()
+        obstacle.unlink()
+        with pytest.raises(StoreError):  # not at every operation: many may come
+            await store.api_keys.list()
+        clock.advance(6)
+        assert await store.api_keys.list() == []
+    assert caplog.text.count("the store cannot be used") == 1
+
+
+async def test_a_store_that_was_not_started_makes_nothing(
+    sqlite_config: StoreConfig, tmp_path: Path
+) -> None:
+    async with closing_store(Store(sqlite_config)) as store:
+        with pytest.raises(StoreError):
+            await store.api_keys.list()
+    assert not (tmp_path / "var").exists()
+
+
+async def test_a_file_that_cannot_be_opened_leaves_no_thread(
+    sqlite_config: StoreConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "var/gatewayd.db").mkdir(parents=True)
+    before = set(threading.enumerate())
+    engine = make_engine(make_url(sqlite_config.url), sqlite_config)
+    with pytest.raises(OperationalError):
+        await engine.connect().start()
+    left = {thread.name for thread in set(threading.enumerate()) - before}
+    await engine.dispose()
+    assert [name for name in left if "connection" in name.lower()] == []
+
+
+async def set_version(config: StoreConfig, version: str) -> None:
+    engine = make_engine(make_url(config.url), config)
+    async with engine.begin() as connection:
+        await connection.exec_driver_sql(f"UPDATE alembic_version SET version_num = '{version}'")
+    await engine.dispose()
+
+
+async def test_tables_of_a_newer_version_stay_as_they_are(config: StoreConfig) -> None:
+    await initialize(config)
+    await set_version(config, "9999")
+    with pytest.raises(StoreError, match=r"has version 9999 .*; a newer gatewayd made them"):
+        await initialize(config)
+    assert await check_connection(config) == "9999"
+
+
+async def test_tables_of_a_version_that_nobody_made(config: StoreConfig) -> None:
+    await initialize(config)
+    await set_version(config, "0000")
+    with pytest.raises(StoreError, match=r"cannot be brought up to date: .*'0000'"):
+        await initialize(config)
+
+
+async def test_an_embedded_store_of_a_newer_version_is_no_reason_not_to_start(
+    sqlite_config: StoreConfig,
+) -> None:
+    await initialize(sqlite_config)
+    await set_version(sqlite_config, "9999")
+    async with closing_store(Store(sqlite_config)) as store:
+        await store.start()
+        with pytest.raises(StoreError, match="a newer gatewayd made them"):
+            await store.api_keys.list()
 
 
 async def test_a_shared_store_is_not_made_by_opening_it(mysql_config: StoreConfig) -> None:
@@ -125,10 +243,7 @@ async def test_a_shared_store_is_not_made_by_opening_it(mysql_config: StoreConfi
 
 async def test_tables_of_another_version_are_not_used(config: StoreConfig) -> None:
     await initialize(config)
-    engine = make_engine(make_url(config.url), config)
-    async with engine.begin() as connection:
-        await connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
-    await engine.dispose()
+    await set_version(config, "9999")
     async with closing_store(Store(config)) as store:
         with pytest.raises(StoreError, match="has version 9999 of the tables, expected"):
             await store.check()

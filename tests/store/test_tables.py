@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
+from sqlalchemy.util import await_only
 
 from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition, UnreadableApiKey
@@ -257,6 +258,27 @@ async def test_what_does_not_fit_is_refused_and_no_outage(mysql_config: StoreCon
             await store.revoked_tokens.add("a" * 1000, 100)
 
 
+@pytest.mark.parametrize("values", [{"name": "a\udcff"}, {"networks": (object(),)}])
+async def test_what_cannot_be_stored_is_refused_and_no_outage(
+    store: Store, values: dict[str, Any]
+) -> None:
+    with pytest.raises(StoreRefused):
+        await store.api_keys.create(replace(KEY, **values))
+
+
+async def test_what_cannot_be_asked_for_is_no_outage(sqlite_config: StoreConfig) -> None:
+    async with closing_store(Store(sqlite_config)) as store:
+        await store.start()
+        with pytest.raises(StoreRefused):
+            await store.api_keys.get("a\udcff")
+
+
+async def test_what_another_discovery_calls_instances_stays_as_it_is(store: Store) -> None:
+    services = {"shop": {"discovery": "other", "instances": [{"url": "http://a", "port": 7}]}}
+    await store.routes.replace_all([], services)
+    assert (await store.routes.load())["services"] == services
+
+
 @pytest.fixture
 def lax_server(mariadb: MariaDb) -> Iterator[None]:
     """Let the server cut what does not fit, unless a session says otherwise."""
@@ -402,6 +424,25 @@ async def test_names_of_services_are_told_apart(store: Store) -> None:
     services = {name: {"instances": [{"url": "http://a"}]} for name in ("shop", "shop ")}
     await store.routes.replace_all([], services)
     assert sorted((await store.routes.load())["services"]) == ["shop", "shop "]
+
+
+async def test_routes_and_services_are_of_one_moment(store: Store, config: StoreConfig) -> None:
+    await store.routes.replace_all(ROUTES, SERVICES)
+    writing = [Store(config)]
+
+    def replaced_meanwhile(*arguments: Any) -> None:
+        if writing and "FROM services" in arguments[2]:
+            await_only(writing.pop().routes.replace_all([], {}))
+
+    async with closing_store(writing[0]):
+        sa.event.listen(sa.Engine, "before_cursor_execute", replaced_meanwhile)
+        try:
+            found = await store.routes.load()
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", replaced_meanwhile)
+    assert not writing
+    assert (len(found["routes"]), sorted(found["services"])) == (len(ROUTES), sorted(SERVICES))
+    assert await store.routes.load() == {"routes": [], "services": {}}
 
 
 async def test_routes_are_replaced_as_a_whole(store: Store) -> None:

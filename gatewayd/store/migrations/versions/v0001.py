@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import op
+
+from gatewayd.store.migrations.repeatable import insert_row, make_index, make_table
 
 revision = "0001"
 down_revision = None
@@ -20,20 +21,24 @@ _BigId = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 
 def upgrade() -> None:
     """Make all tables."""
-    counters = op.create_table(
+    make_table(
         "counters",
         sa.Column("name", sa.String(64), primary_key=True),
         sa.Column("value", sa.BigInteger, nullable=False),
         **_OPTIONS,
     )
-    op.bulk_insert(counters, [{"name": "api_keys", "value": 0}])
+    insert_row(
+        sa.table("counters", sa.column("name", sa.String), sa.column("value", sa.BigInteger)),
+        "name",
+        {"name": "api_keys", "value": 0},
+    )
     _make_callers()
     _make_routes()
     _make_records()
 
 
 def _make_callers() -> None:
-    op.create_table(
+    make_table(
         "api_keys",
         sa.Column("id", sa.String(64), primary_key=True),
         sa.Column("hash", sa.String(128), nullable=False),
@@ -51,24 +56,24 @@ def _make_callers() -> None:
         sa.Column("version", sa.BigInteger, nullable=False, unique=True),
         **_OPTIONS,
     )
-    op.create_index("ix_api_keys_owner", "api_keys", ["owner"])
-    op.create_table(
+    make_index("ix_api_keys_owner", "api_keys", ["owner"])
+    make_table(
         "revoked_tokens",
         sa.Column("jti", sa.String(255), primary_key=True),
         sa.Column("expires_at", sa.BigInteger, nullable=False),
         **_OPTIONS,
     )
-    op.create_index("ix_revoked_tokens_expires_at", "revoked_tokens", ["expires_at"])
+    make_index("ix_revoked_tokens_expires_at", "revoked_tokens", ["expires_at"])
 
 
 def _make_routes() -> None:
-    op.create_table(
+    make_table(
         "services",
         sa.Column("name", sa.String(128), primary_key=True),
         sa.Column("definition", sa.JSON, nullable=False),
         **_OPTIONS,
     )
-    op.create_table(
+    make_table(
         "service_instances",
         sa.Column("id", _BigId, primary_key=True, autoincrement=True),
         sa.Column("service", sa.String(128), nullable=False),
@@ -79,7 +84,7 @@ def _make_routes() -> None:
         sa.UniqueConstraint("service", "url", name="uq_service_instances_service_url"),
         **_OPTIONS,
     )
-    op.create_table(
+    make_table(
         "routes",
         sa.Column("name", sa.String(128), primary_key=True),
         sa.Column("position", sa.Integer, nullable=False),
@@ -89,7 +94,7 @@ def _make_routes() -> None:
 
 
 def _make_records() -> None:
-    op.create_table(
+    make_table(
         "rate_limit_records",
         sa.Column("minute", sa.BigInteger, primary_key=True, autoincrement=False),
         sa.Column("route", sa.String(128), primary_key=True),
@@ -97,7 +102,7 @@ def _make_records() -> None:
         sa.Column("rejected", sa.BigInteger, nullable=False),
         **_OPTIONS,
     )
-    op.create_table(
+    make_table(
         "circuit_breaker_states",
         sa.Column("id", _BigId, primary_key=True, autoincrement=True),
         sa.Column("node", sa.String(128), nullable=False),
@@ -108,8 +113,8 @@ def _make_records() -> None:
         sa.Column("until", sa.BigInteger),
         **_OPTIONS,
     )
-    op.create_index("ix_circuit_breaker_states_node_at", "circuit_breaker_states", ["node", "at"])
-    op.create_table(
+    make_index("ix_circuit_breaker_states_node_at", "circuit_breaker_states", ["node", "at"])
+    make_table(
         "audit_logs",
         sa.Column("id", _BigId, primary_key=True, autoincrement=True),
         sa.Column("at", sa.BigInteger, nullable=False),
@@ -127,4 +132,4 @@ def _make_records() -> None:
         sa.Column("detail", sa.JSON, nullable=False),
         **_OPTIONS,
     )
-    op.create_index("ix_audit_logs_at", "audit_logs", ["at"])
+    make_index("ix_audit_logs_at", "audit_logs", ["at"])
