@@ -289,9 +289,7 @@ class UpstreamConnection(asyncio.Protocol):
                 body = rest[:framing]
             if framing == 0 and head.content_length != 0:
                 body = NoBody(head.content_length)
-            waiter = self._waiter
-            if waiter is not None and not waiter.done():
-                waiter.set_result(Response(head.status, headers, body))
+            self._deliver(Response(head.status, headers, body))
             self._end_response()
             return
         stream = self._body = StreamBody(
@@ -356,10 +354,6 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._pump = None
         self.expires_at = NEVER
-        if self._reading_paused:
-            # The last piece of the body is still unread, but it has left this connection.
-            self._reading_paused = False
-            transport.resume_reading()
         self._pool.give_back(self)
 
     def _start_tunnel(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
@@ -388,8 +382,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        # The body may resume after its connection has gone on to serve somebody else.
-        if self._transport is None or self._body is None or not self._reading_paused:
+        if self._transport is None:
             return
         self._reading_paused = False
         self._arm(cast("Attempt", self._attempt).timeouts.between_bytes)

@@ -425,6 +425,28 @@ async def test_a_connection_whose_last_body_is_unread_reads_again(driven: Driven
     assert (await again).status == 200
 
 
+@pytest.mark.parametrize("then", ["reads on", "leaves"])
+async def test_a_slow_reader_does_not_let_the_response_go_on_that_comes_after_its_own(
+    driven: Driven, then: str
+) -> None:
+    size = HIGH_WATER + 1
+    head = OK + b"Content-Length: %d\r\n\r\n" % size
+    response = driven.connection.send(make_attempt())
+    driven.connection.data_received(head)
+    first = await response
+    driven.connection.data_received(b"x" * size)
+    driven.pool._idle.clear()
+    response = driven.connection.send(make_attempt())
+    driven.connection.data_received(OK + b"Content-Length: 1000000\r\n\r\n" + b"y" * size)
+    second = await response
+    assert driven.transport.calls == ["pause", "resume", "pause"]
+    if then == "reads on":
+        assert await read_body(first) == b"x" * size
+    await first.discard()
+    assert driven.transport.calls == ["pause", "resume", "pause"]
+    await second.discard()
+
+
 async def test_an_abandoned_body_closes_its_connection(driven: Driven) -> None:
     response = driven.connection.send(make_attempt())
     driven.connection.data_received(OK + b"Content-Length: 5\r\n\r\nhe")
