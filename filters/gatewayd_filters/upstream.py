@@ -161,7 +161,7 @@ class Upstream(Filter[UpstreamConfig]):
             lines += self._deadline_line(self._deadline_header, exchange)
         exchange.attempts += 1
         try:
-            return await instance.send(
+            response = await instance.send(
                 request.method,
                 path if request.query is None else f"{path}?{request.query}",
                 headers,
@@ -176,6 +176,9 @@ class Upstream(Filter[UpstreamConfig]):
             )
         finally:
             exchange.upstream_seconds = self._clock() - started
+        if type(response.body) is not bytes or response.tunnel is not None:
+            exchange.release_at_end(response)
+        return response
 
     def _fields(
         self, request: Request, instance: Instance, host: str | None
