@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from typing import TYPE_CHECKING
 
 from aiohttp import (
@@ -16,8 +17,8 @@ from aiohttp import (
     ClientTimeout,
     DummyCookieJar,
     TCPConnector,
-    ThreadedResolver,
 )
+from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from gatewayd.config.types import status_codes
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from gatewayd.process.board import Board
     from gatewayd.services.health import Health
     from gatewayd.services.tls import ClientTls
+    from gatewayd.upstream.names import Names
 
 AT_ONCE = 64
 """Checks of a service that run at the same time."""
@@ -46,6 +48,7 @@ class Checks:
         tls: For instances whose URL says ``https``.
         server_name: Name to verify their certificates for; the URL's host where ``None``.
         board: What the workers of the node share; ``None`` where there is one worker.
+        names: Finds the addresses of instances that have names.
 
     """
 
@@ -56,12 +59,14 @@ class Checks:
         tls: ClientTls,
         server_name: str | None,
         board: Board | None,
+        names: Names,
     ) -> None:
         self._key = key
         self._config = config
         self._tls = tls
         self._server_name = server_name
         self._board = board
+        self._names = names
         self._statuses = status_codes(config.statuses)
         self._streaks: dict[str, int] = {}  # successes in a row, failures as negative numbers
         self._task: asyncio.Task[None] | None = None
@@ -81,7 +86,7 @@ class Checks:
 
     async def _run(self, health: Health) -> None:
         loop = asyncio.get_running_loop()
-        connector = TCPConnector(force_close=True, limit=0, resolver=ThreadedResolver())
+        connector = TCPConnector(force_close=True, limit=0, resolver=_Resolver(self._names))
         async with ClientSession(connector=connector, cookie_jar=DummyCookieJar()) as session:
             while True:
                 started = loop.time()
@@ -144,3 +149,31 @@ class Checks:
             return f"no answer in {config.timeout:g} s"
         except (ClientError, OSError, ValueError) as error:
             return f"{type(error).__name__}: {error}"
+
+
+class _Resolver(AbstractResolver):
+    """Finds names as connections for exchanges do."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    async def resolve(
+        self,
+        host: str,
+        port: int = 0,
+        family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # any will do
+    ) -> list[ResolveResult]:
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=socket.IPPROTO_TCP,
+                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+            )
+            for address in await self._names.addresses(host)
+        ]
+
+    async def close(self) -> None:
+        """Leave the names open, as they are not the session's."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -25,11 +26,13 @@ from gatewayd.upstream.head import HeadCache
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Sequence
 
     from gatewayd.config.schema import ServiceConfig
     from gatewayd.exchange import Response
     from gatewayd.timers import Sweeper
     from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.names import Names
 
 # RFC 9110 section 9.2.2: sending these twice has the effect of sending them once.
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -50,6 +53,7 @@ class Pool:
         config: Limits and time-outs.
         tls: Context for ``https``.
         sweeper: Watches deadlines; its clock is the deadlines' clock.
+        names: Finds the addresses of an instance that has a name.
 
     """
 
@@ -60,6 +64,7 @@ class Pool:
         config: ServiceConfig,
         tls: ssl.SSLContext | None,
         sweeper: Sweeper,
+        names: Names,
     ) -> None:
         parts = urlsplit(url)
         self.service = service
@@ -67,6 +72,7 @@ class Pool:
         self.config = config
         self.sweeper = sweeper
         self._host = parts.hostname or ""
+        self._names = None if _is_address(self._host) else names
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = tls if parts.scheme == "https" else None
         self._server_name = (config.tls.server_name or self._host) if self._tls else None
@@ -177,19 +183,12 @@ class Pool:
 
     async def _connect(self, attempt: Attempt) -> UpstreamConnection:
         """Make a connection; its place in ``_open`` has been taken and is given back on failure."""
-        loop = asyncio.get_running_loop()
         limit = min(self.config.connect_timeout, self._left(attempt))
         connection = UpstreamConnection(self, self.sweeper.clock)
         self.sweeper.watch(connection)
         try:
             async with asyncio.timeout(limit):
-                await loop.create_connection(
-                    lambda: connection,
-                    self._host,
-                    self._port,
-                    ssl=self._tls,
-                    server_hostname=self._server_name,
-                )
+                await self._open_connection(connection)
         except BaseException as error:
             connection.close()  # it may have been made in the moment of time-out or cancellation
             if isinstance(error, TimeoutError):
@@ -198,6 +197,28 @@ class Pool:
                 raise ConnectFailure(f"{self.url}: {error}", sent=False) from error
             raise
         return connection
+
+    async def _open_connection(self, connection: UpstreamConnection) -> None:
+        """Connect to the first address that can be connected to."""
+        loop = asyncio.get_running_loop()
+        addresses: Sequence[str] = (self._host,)
+        if self._names is not None:
+            addresses = await self._names.addresses(self._host)
+        failures: list[str] = []
+        for address in addresses:
+            try:
+                await loop.create_connection(
+                    lambda: connection,
+                    address,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._server_name,
+                )
+            except OSError as error:
+                failures.append(f"{address}: {error}")
+            else:
+                return
+        raise OSError("; ".join(failures))
 
     # --- giving back -------------------------------------------------------------------------
 
@@ -252,3 +273,11 @@ def _may_repeat(attempt: Attempt, reset: UpstreamReset) -> bool:
     if not reset.sent:
         return True  # nor has a stream been read from
     return attempt.method in IDEMPOTENT and isinstance(attempt.body, bytes)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

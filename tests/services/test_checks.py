@@ -14,6 +14,7 @@ from gatewayd.services.health import Health
 from gatewayd.services.tls import ClientTls
 from gatewayd.testing.gateways import make_service
 from gatewayd.timers import Sweeper
+from gatewayd.upstream.names import Names
 from tests.support.sick_origin import SickOrigin
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def make(
 ) -> tuple[Health, Service]:
     config = HealthConfig(**{**SETTINGS, **settings})
     tls = ClientTls("api", UpstreamTlsConfig())
-    checks = Checks("key", config, tls, None, board)  # type: ignore[arg-type]
+    checks = Checks("key", config, tls, None, board, Names())  # type: ignore[arg-type]
     health = Health("api", None, checks, sweeper, Events())
     service = make_service("api", origin.url)
     health.attach(service)

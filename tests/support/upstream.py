@@ -9,6 +9,7 @@ from gatewayd.body import StreamBody
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.timers import NEVER
 from gatewayd.upstream.connection import Attempt, Timeouts
+from gatewayd.upstream.names import Names
 from gatewayd.upstream.pool import Pool
 
 if TYPE_CHECKING:
@@ -67,7 +68,8 @@ def make_pool(
     sweeper: Sweeper, url: str, context: ssl.SSLContext | None = None, **settings: Any
 ) -> Pool:
     """Make a pool of connections with settings of a service."""
-    return Pool("origin", url, ServiceConfig.model_validate(settings), context, sweeper)
+    config = ServiceConfig.model_validate(settings)
+    return Pool("origin", url, config, context, sweeper, Names())
 
 
 class Interims:
