@@ -170,6 +170,7 @@ class Upstream(Filter[UpstreamConfig]):
                 timeouts=timeouts,
                 deadline=exchange.deadline,
                 answer_by=answer_by,
+                received_at=exchange.received_at,
                 on_interim=exchange.send_interim,
                 upgrade=request.upgrade if request.upgrade in self._upgrades else None,
                 expects_continue=request.expects_continue,

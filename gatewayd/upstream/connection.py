@@ -89,6 +89,8 @@ class Attempt(Struct, eq=False):
         upgrade: The protocol that the client asks for; without it a 101 is refused.
         expects_continue: Wait for ``100 Continue`` before the body is sent.
         answer_by: When the response head must be there, same clock as ``deadline``.
+        received_at: When the exchange began, same clock.
+        asked_at: When it began to wait for a connection, same clock, if it had to.
         interim: 1xx responses that it was answered with.
 
     """
@@ -103,7 +105,20 @@ class Attempt(Struct, eq=False):
     upgrade: str | None = None
     expects_continue: bool = False
     answer_by: float = NEVER
+    received_at: float = NEVER
+    asked_at: float = NEVER
     interim: int = 0
+
+    def gives_time(self, since: float) -> bool:
+        """Whether an instance that is waited for since then has the larger part of the time.
+
+        What an upload, other attempts or the wait for a connection have left over may be too short
+        for any instance. One that never answers would be hidden, though, if no time-out but those
+        of its own counted.
+        """
+        if self.deadline <= self.answer_by:
+            return self.deadline - since >= since - self.received_at
+        return self.answer_by - since >= since - self.asked_at
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -118,8 +133,8 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_keep_alive", "_loop", "_max_head_bytes", "_pool",
-                 "_pump", "_reading_paused", "_sending", "_transport", "_tunnel", "_waiter",
+                 "_heads", "_keep_alive", "_loop", "_max_head_bytes", "_pool", "_pump",
+                 "_reading_paused", "_sending", "_since", "_transport", "_tunnel", "_waiter",
                  "expires_at", "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
@@ -145,6 +160,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sending = False
         self._keep_alive = True
         self._reading_paused = False
+        self._since = 0.0  # when the current phase began
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -400,7 +416,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _arm(self, seconds: float) -> None:
         """Set the deadline of the current phase; the exchange's own deadline always holds."""
-        end = self._clock() + seconds
+        self._since = now = self._clock()
+        end = now + seconds
         attempt = self._attempt
         if attempt is not None:  # compared one by one: min() is 0.1 us, and this is every request's
             if attempt.deadline < end:
@@ -415,15 +432,23 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
             return
         attempt = self._attempt
-        total = attempt is not None and attempt.deadline <= now
+        if attempt is None:
+            return  # it has ended in the same sweep
+        total = attempt.deadline <= now
         phase = "the exchange's deadline passed" if total else f"timed out in {self.state}"
         error = UpstreamTimeout(phase, sent=True)
-        # Bodies move at the client's pace, too.
-        waits_for_client = (
-            total if self.state == BODY else self._sending and self._can_write is None
-        )
-        error.instance_failed = not waits_for_client
+        error.instance_failed = self._blames_instance(attempt, now)
         self._fail(error)
+
+    def _blames_instance(self, attempt: Attempt, now: float) -> bool:
+        """Whether it is the instance that was too slow."""
+        if self.state == BODY:
+            return attempt.deadline > now  # within its deadline a body moves at the client's pace
+        if self._sending and self._can_write is None:
+            return False  # the request is still to come, from the client
+        if now < min(attempt.deadline, attempt.answer_by):
+            return True  # it had all of the time that is its own
+        return attempt.gives_time(self._since)
 
     # --- the end -----------------------------------------------------------------------------
 

@@ -97,23 +97,20 @@ class Pool:
 
         """
         connection = self._idle.pop() if self._idle else await self._acquire(attempt)
-        reused = connection.requests
-        try:
-            return await connection.send(attempt)
-        except UpstreamReset as reset:
-            if not reused or connection.received or not _may_repeat(attempt, reset):
+        while True:
+            reused = connection.requests
+            try:
+                return await connection.send(attempt)
+            except UpstreamReset as reset:
+                if not reused or connection.received or not _may_repeat(attempt, reset):
+                    raise
+            except asyncio.CancelledError:
+                connection.abandon(attempt)
                 raise
-        except asyncio.CancelledError:
-            connection.abandon(attempt)
-            raise
-        # In the place of the one that has just died, whatever the limit says.
-        self._open += 1
-        connection = await self._connect(attempt)
-        try:
-            return await connection.send(attempt)
-        except asyncio.CancelledError:
-            connection.abandon(attempt)
-            raise
+            # In the place of the one that has just died, whatever the limit says. This one has
+            # carried nothing yet, so there is no third.
+            self._open += 1
+            connection = await self._connect(attempt)
 
     @property
     def in_use(self) -> int:
@@ -146,6 +143,7 @@ class Pool:
         return _Decision.REFUSE
 
     async def _acquire(self, attempt: Attempt) -> UpstreamConnection:
+        attempt.asked_at = self.sweeper.clock()
         decision = self._decide()
         if decision is _Decision.CONNECT:
             return await self._connect(attempt)
@@ -183,6 +181,7 @@ class Pool:
 
     async def _connect(self, attempt: Attempt) -> UpstreamConnection:
         """Make a connection; its place in ``_open`` has been taken and is given back on failure."""
+        began = self.sweeper.clock()
         limit = min(self.config.connect_timeout, self._left(attempt))
         connection = UpstreamConnection(self, self.sweeper.clock)
         self.sweeper.watch(connection)
@@ -192,7 +191,10 @@ class Pool:
         except BaseException as error:
             connection.close()  # it may have been made in the moment of time-out or cancellation
             if isinstance(error, TimeoutError):
-                raise ConnectTimeout(f"no connection in {limit:.3g} s", sent=False) from error
+                late = ConnectTimeout(f"no connection in {limit:.3g} s", sent=False)
+                whole = limit == self.config.connect_timeout
+                late.instance_failed = whole or attempt.gives_time(began)
+                raise late from error
             if isinstance(error, (OSError, UnicodeError)):  # UnicodeError: no name for DNS
                 raise ConnectFailure(f"{self.url}: {error}", sent=False) from error
             raise

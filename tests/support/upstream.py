@@ -42,6 +42,8 @@ def make_attempt(
     on_interim: Any = nothing,
     upgrade: str | None = None,
     expects_continue: bool = False,
+    answer_by: float = NEVER,
+    received_at: float = NEVER,
     **timeouts: float,
 ) -> Attempt:
     """Make a request as it goes to an instance; a stream is chunked unless it knows its length."""
@@ -61,6 +63,8 @@ def make_attempt(
         on_interim,
         upgrade,
         expects_continue,
+        answer_by,
+        received_at,
     )
 
 

@@ -549,6 +549,70 @@ async def test_what_takes_too_long_is_broken_off(
     assert driven.transport.calls == ["abort"]
 
 
+@pytest.mark.parametrize(
+    ("sent_after", "limits", "blamed"),
+    [
+        # The exchange's deadline, 10 seconds after it began.
+        (0.0, {"deadline": 1010.0}, True),
+        (4.9, {"deadline": 1010.0}, True),
+        (5.1, {"deadline": 1010.0}, False),
+        (9.9, {"deadline": 1010.0}, False),
+        # One attempt's, of which a second has gone by until there was a connection.
+        (4.0, {"deadline": 1100.0, "answer_by": 1005.9}, True),
+        (4.0, {"deadline": 1100.0, "answer_by": 1004.1}, False),
+        (4.0, {"answer_by": 1004.1}, False),
+        # The instance's own.
+        (9.9, {"deadline": 1100.0, "first_byte": 0.1}, True),
+        (9.9, {"answer_by": 1100.0, "first_byte": 0.1}, True),
+    ],
+)
+@pytest.mark.parametrize("upload", [False, True], ids=["attempt", "upload"])
+async def test_an_instance_is_blamed_for_what_it_had_time_for(
+    driven: Driven,
+    clock: FakeClock,
+    upload: bool,
+    sent_after: float,
+    limits: dict[str, float],
+    blamed: bool,
+) -> None:
+    body = stream(b"hello", length=5, ended=False) if upload else b""
+    settings: dict[str, Any] = {"method": "PUT", "received_at": clock(), **limits}
+    attempt = make_attempt(body=body, **settings)
+    attempt.asked_at = clock() + 3.0
+    if upload:
+        response = driven.connection.send(attempt)
+        await until(lambda: driven.transport.written.endswith(b"hello"))
+        clock.advance(sent_after)
+        body.feed_end()  # type: ignore[union-attr]  # a stream
+        await until(lambda: not driven.connection._sending)
+    else:  # by the client that was slower, other attempts, or the wait for a connection
+        clock.advance(sent_after)
+        response = driven.connection.send(attempt)
+    clock.now = driven.connection.expires_at
+    driven.connection.expire(clock())
+    with pytest.raises(UpstreamTimeout) as caught:
+        await response
+    assert caught.value.instance_failed == blamed
+
+
+@pytest.mark.parametrize(("taken_until", "blamed"), [(4.0, True), (9.0, False)])
+async def test_an_instance_that_takes_a_request_slowly_is_blamed_for_its_part_of_the_time(
+    driven: Driven, clock: FakeClock, taken_until: float, blamed: bool
+) -> None:
+    body = stream(ended=False)
+    attempt = make_attempt("PUT", body=body, deadline=1010.0, received_at=clock())
+    response = driven.connection.send(attempt)
+    clock.advance(taken_until)
+    driven.connection.pause_writing()
+    body.feed(b"a")
+    await until(lambda: b"1\r\na\r\n" in driven.transport.written)
+    clock.now = 1010.0
+    driven.connection.expire(clock())
+    with pytest.raises(UpstreamTimeout) as caught:
+        await response
+    assert caught.value.instance_failed == blamed
+
+
 async def test_a_body_that_takes_too_long_breaks_off(driven: Driven, clock: FakeClock) -> None:
     response = driven.connection.send(make_attempt())
     driven.connection.data_received(OK + b"Content-Length: 5\r\n\r\nhe")
