@@ -209,7 +209,7 @@ class UpstreamConnection(asyncio.Protocol):
             await self._copy(attempt, body)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # the client's side of the body failed
+        except Exception as error:  # the client's side of the body failed, or a filter's
             self._fail(error)
         else:
             self._sending = False
@@ -217,12 +217,19 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def _copy(self, attempt: Attempt, body: Body) -> None:
         transport = self._transport
+        left = body.length
         while transport is not None:
             # While the client is slow there is nothing to hold against the instance.
             self._arm_sending(NEVER)
             piece = await body.read()
             if not piece:
+                if left:
+                    raise ValueError("the request's body is shorter than declared")
                 break
+            if left is not None:
+                left -= len(piece)
+                if left < 0:  # the instance would take the surplus for another request
+                    raise ValueError("the request's body is longer than declared")
             transport.write(encode_chunk(piece) if attempt.chunked else piece)
             if self._can_write is not None:
                 self._arm_sending(attempt.timeouts.write)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import BadResponse, Body, Reject, Response, UpstreamReset, UpstreamTimeout
+from gatewayd import BadResponse, Body, IterBody, Reject, Response, UpstreamReset, UpstreamTimeout
 from gatewayd.body import HIGH_WATER
 from gatewayd.testing import FakeClock, read_body
 from gatewayd.timers import NEVER
@@ -16,7 +16,7 @@ from tests.support.raw import until
 from tests.support.upstream import Interims, make_attempt, make_pool, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from gatewayd import Headers
     from gatewayd.timers import Sweeper
@@ -380,6 +380,30 @@ async def test_a_request_body_that_fails_ends_the_attempt_with_its_error(driven:
     assert caught.value.code == "request_timeout"
     assert not driven.reusable
     assert driven.transport.calls == ["abort"]
+
+
+@pytest.mark.parametrize(
+    ("pieces", "sent", "cause"),
+    [
+        ([b"hel", b"lo", b"GET /"], b"hello", "longer"),
+        ([b"hel", b"loGET /"], b"hel", "longer"),
+        ([b"hel"], b"hel", "shorter"),
+        ([], b"", "shorter"),
+    ],
+)
+async def test_a_request_body_that_is_not_as_long_as_declared_is_not_sent_as_if_it_were(
+    driven: Driven, pieces: list[bytes], sent: bytes, cause: str
+) -> None:
+    async def generate() -> AsyncGenerator[bytes, None]:
+        for piece in pieces:
+            yield piece
+
+    attempt = make_attempt("PUT", body=IterBody(generate(), length=5))
+    with pytest.raises(ValueError, match=f"the request's body is {cause} than declared"):
+        await driven.connection.send(attempt)
+    assert driven.transport.written == attempt.head + sent
+    assert driven.transport.calls == ["abort"]
+    assert not driven.reusable
 
 
 async def test_a_slow_instance_holds_the_request_s_body(driven: Driven) -> None:
