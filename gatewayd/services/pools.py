@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gatewayd.upstream.head import HeadCache
 from gatewayd.upstream.pool import Pool
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ class Pools:
         self._kept = kept
         self._sweeper = sweeper
         self._names = names
+        # One for all: instances of a service say the same, and there may be a thousand.
+        self._heads = HeadCache(config.max_response_headers)
 
     def acquire(self, url: str) -> Pool:
         """Return the pool of an instance, and count one user."""
@@ -69,4 +72,4 @@ class Pools:
 
     def _make(self, url: str) -> Pool:
         tls = self._tls.context if url.startswith("https:") else None
-        return Pool(self._service, url, self._config, tls, self._sweeper, self._names)
+        return Pool(self._service, url, self._config, tls, self._sweeper, self._names, self._heads)

@@ -22,7 +22,6 @@ from gatewayd.errors import (
     UpstreamTimeout,
 )
 from gatewayd.upstream.connection import CLOSED, UpstreamConnection
-from gatewayd.upstream.head import HeadCache
 
 if TYPE_CHECKING:
     import ssl
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from gatewayd.exchange import Response
     from gatewayd.timers import Sweeper
     from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.head import HeadCache
     from gatewayd.upstream.names import Names
 
 # RFC 9110 section 9.2.2: sending these twice has the effect of sending them once.
@@ -54,6 +54,7 @@ class Pool:
         tls: Context for ``https``.
         sweeper: Watches deadlines; its clock is the deadlines' clock.
         names: Finds the addresses of an instance that has a name.
+        heads: Parses the heads of responses.
 
     """
 
@@ -65,6 +66,7 @@ class Pool:
         tls: ssl.SSLContext | None,
         sweeper: Sweeper,
         names: Names,
+        heads: HeadCache,
     ) -> None:
         parts = urlsplit(url)
         self.service = service
@@ -76,7 +78,7 @@ class Pool:
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = tls if parts.scheme == "https" else None
         self._server_name = (config.tls.server_name or self._host) if self._tls else None
-        self.heads = HeadCache(config.max_response_headers)
+        self.heads = heads
         # What every response asks for, as pydantic's attributes take five times as long.
         self._idle_timeout = config.idle_timeout
         self.max_head_bytes = config.max_response_header_bytes

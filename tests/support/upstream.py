@@ -9,6 +9,7 @@ from gatewayd.body import StreamBody
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.timers import NEVER
 from gatewayd.upstream.connection import Attempt, Timeouts
+from gatewayd.upstream.head import HeadCache
 from gatewayd.upstream.names import Names
 from gatewayd.upstream.pool import Pool
 
@@ -73,7 +74,8 @@ def make_pool(
 ) -> Pool:
     """Make a pool of connections with settings of a service."""
     config = ServiceConfig.model_validate(settings)
-    return Pool("origin", url, config, context, sweeper, Names())
+    heads = HeadCache(config.max_response_headers)
+    return Pool("origin", url, config, context, sweeper, Names(), heads)
 
 
 class Interims:
