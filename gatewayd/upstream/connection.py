@@ -312,7 +312,9 @@ class UpstreamConnection(asyncio.Protocol):
                 body = rest[:framing]
             if framing == 0 and head.content_length != 0:
                 body = NoBody(head.content_length)
-            self._deliver(Response(head.status, headers, body))
+            waiter = self._waiter  # as _deliver does, without the call: most responses come here
+            if waiter is not None and not waiter.done():
+                waiter.set_result(Response(head.status, headers, body))
             self._end_response()
             return
         stream = self._body = StreamBody(
