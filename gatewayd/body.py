@@ -142,7 +142,8 @@ class StreamBody(Body):
 
     Args:
         pause, resume:
-            Called when more than ``HIGH_WATER`` bytes wait, and when they have been read.
+            Called when more than ``HIGH_WATER`` bytes wait, and when they have been read or the
+            source has delivered everything; neither is called after that.
         on_close:
             Called once if the reader abandons the body before its end.
         on_read:
@@ -220,6 +221,10 @@ class StreamBody(Body):
         """Take the end of the body from the source."""
         self.trailers = trailers
         self._ended = True
+        if self._paused:
+            # Nothing is left to hold back. Later the source serves somebody else, whom a slow
+            # reader of this body would let go on.
+            self._unpause()
         if self.on_end is not None:
             self.on_end(None)
         self._wake()

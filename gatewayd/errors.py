@@ -101,8 +101,9 @@ class UpstreamError(Reject):
         sent: Whether a byte of the request may have reached the instance. Where it has not, any
             method may be tried again (RFC 9110 section 9.2.2).
         instance_failed: Whether it counts against the instance, for breakers and health. It does
-            not where the gateway's own limits, or a slow client, were the reason: no client must
-            be able to make an instance look bad.
+            not where the gateway's own limits, or a slow client, were the reason, nor where little
+            of the exchange's time was left for it: no client must be able to make an instance look
+            bad.
 
     """
 

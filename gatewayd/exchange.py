@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get
 
 from msgspec import Struct, field
 
+from gatewayd.body import StreamBody
 from gatewayd.headers import Headers
 
 if TYPE_CHECKING:
@@ -310,6 +311,19 @@ class Exchange(Struct, eq=False):
         if self.callbacks is None:
             self.callbacks = []
         self.callbacks.append(callback)
+
+    def release_at_end(self, response: Response) -> None:
+        """Release the connection of an instance's response when the exchange has ended.
+
+        For who gets responses from instances: whatever becomes of one, whether a filter raises
+        after ``forward`` or the client leaves while it waits for something, nobody else may come
+        to read it.
+        """
+        tunnel, body = response.tunnel, response.body
+        if tunnel is not None:
+            self.on_finish(lambda _, __: tunnel.close())
+        elif isinstance(body, StreamBody):
+            self.on_finish(lambda _, __: body.close())
 
     def finish(self, error: BaseException | None = None) -> list[Exception]:
         """Run the callbacks of :meth:`on_finish`, once; for the server.

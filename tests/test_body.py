@@ -178,11 +178,18 @@ async def test_a_body_with_trailers_or_a_failure_stays_a_stream() -> None:
     assert failed.take_all() is None
 
 
-async def test_taking_all_lets_the_source_go_on() -> None:
+@pytest.mark.parametrize("then", ["read", "close"])
+async def test_a_source_that_has_delivered_everything_goes_on_and_is_not_called_again(
+    then: str,
+) -> None:
     source = Source()
     source.body.feed(b"x" * (HIGH_WATER + 1))
     source.body.feed_end()
-    source.body.take_all()
+    assert source.calls == ["pause", "resume"]
+    if then == "read":
+        assert len(await source.body.read()) == HIGH_WATER + 1
+    else:
+        await source.body.aclose()
     assert source.calls == ["pause", "resume"]
 
 
@@ -331,8 +338,9 @@ class FlowControl(RuleBasedStateMachine):
         assert self.body._buffered == len(self.fed) - len(self.read)
 
     @invariant()
-    def the_source_is_paused_exactly_while_too_much_waits(self) -> None:
-        assert self.paused == (len(self.fed) - len(self.read) > HIGH_WATER)
+    def an_open_source_is_paused_exactly_while_too_much_waits(self) -> None:
+        too_much = len(self.fed) - len(self.read) > HIGH_WATER
+        assert self.paused == (self.open and too_much)
         # Never paused or resumed twice in a row: transports may refuse that.
         assert (
             self.source.calls

@@ -35,7 +35,12 @@ _X_FORWARDED = frozenset({
     b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-real-ip",
 })  # fmt: skip
 
+# Of the fields that are replaced, those that continue what came with the request.
+_LISTED = frozenset({b"x-forwarded-for", b"x-forwarded-host", b"forwarded", b"via"})
 _UNLIMITED = float("inf")
+# Bytes of forwarding fields whose continuation is remembered: a client may send 32 kB of Via, and
+# there are 4096 places. A chain of five proxies takes half of this.
+_SHORT = 256
 
 
 class UpstreamConfig(FilterConfig):
@@ -97,7 +102,7 @@ class Upstream(Filter[UpstreamConfig]):
         self._upgrades = frozenset(name.lower() for name in config.upgrades)
         self._clock = gateway.clock
         self._own_host = config.host == "instance"
-        # The same for all requests of a client to a host; bounded.
+        # The same for all requests of a client to a host; bounded, see also _SHORT.
         self._lines = lru_cache(maxsize=4096)(self._write_lines)
         self._replaced = frozenset[bytes]()
         if config.forwarded_headers in ("x_forwarded", "both"):
@@ -106,6 +111,7 @@ class Upstream(Filter[UpstreamConfig]):
             self._replaced |= {b"forwarded"}
         if config.via:
             self._replaced |= {b"via"}
+        self._continued = sorted(self._replaced & _LISTED)
         self._deadline_header = config.deadline_header
         if config.deadline_header is not None:
             self._replaced |= {config.deadline_header.lower().encode("ascii")}
@@ -161,7 +167,7 @@ class Upstream(Filter[UpstreamConfig]):
             lines += self._deadline_line(self._deadline_header, exchange)
         exchange.attempts += 1
         try:
-            return await instance.send(
+            response = await instance.send(
                 request.method,
                 path if request.query is None else f"{path}?{request.query}",
                 headers,
@@ -170,12 +176,16 @@ class Upstream(Filter[UpstreamConfig]):
                 timeouts=timeouts,
                 deadline=exchange.deadline,
                 answer_by=answer_by,
+                received_at=exchange.received_at,
                 on_interim=exchange.send_interim,
                 upgrade=request.upgrade if request.upgrade in self._upgrades else None,
                 expects_continue=request.expects_continue,
             )
         finally:
             exchange.upstream_seconds = self._clock() - started
+        if type(response.body) is not bytes or response.tunnel is not None:
+            exchange.release_at_end(response)
+        return response
 
     def _fields(
         self, request: Request, instance: Instance, host: str | None
@@ -187,8 +197,10 @@ class Upstream(Filter[UpstreamConfig]):
             host = instance.authority
         if host is None and self._replaced.isdisjoint(index):
             return headers, self._lines(request.peer, request.authority, request.version)
-        before = tuple((name, index[name]) for name in sorted(self._replaced) if name in index)
-        lines = self._lines(request.peer, request.authority, request.version, before)
+        before = tuple((name, index[name]) for name in self._continued if name in index)
+        short = sum(len(value) for _, value in before) <= _SHORT
+        write = self._lines if short else self._write_lines
+        lines = write(request.peer, request.authority, request.version, before)
         headers = headers.copy()  # another attempt starts from the same request
         headers.remove(*(name.decode("ascii") for name in self._replaced))
         if host is not None:

@@ -41,7 +41,8 @@ def _service_url(value: str) -> str:
         raise ValueError("expected http://host:port or https://host:port")
     if parts.path not in ("", "/"):
         raise ValueError("an instance URL has no path; use the route's rewrite")
-    _ = parts.port  # raises ValueError where it is not a number up to 65535
+    if parts.port == 0:  # raises ValueError where it is not a number up to 65535
+        raise ValueError("nothing listens on port 0")
     return f"{parts.scheme}://{parts.netloc}"
 
 

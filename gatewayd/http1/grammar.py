@@ -27,10 +27,8 @@ CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
 _HOST = re.compile(
     rb"(?P<host>[A-Za-z0-9._~\-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::(?P<port>[0-9]{0,5}))?"
 )
-_ABSOLUTE_FORM = re.compile(rb"(?i:(https?))://([^/?#@]*)([/?].*)?")
-
-
 _LONGEST_HOST = 255 + len(":65535")
+_ABSOLUTE_FORM = re.compile(rb"(?i:(https?))://([^/?#@]*)([/?].*)?")
 
 
 def parse_host(value: bytes) -> tuple[str, str] | None:
@@ -42,7 +40,7 @@ def parse_host(value: bytes) -> tuple[str, str] | None:
     return _parse_host(value) if len(value) <= _LONGEST_HOST else None
 
 
-@lru_cache(maxsize=1024)  # hosts repeat
+@lru_cache(maxsize=1024)  # hosts repeat; bounded in size as well, as the caller sees to it
 def _parse_host(value: bytes) -> tuple[str, str] | None:
     match = _HOST.fullmatch(value)
     if match is None or int(match["port"] or 0) > 65535:  # 16 bits

@@ -44,6 +44,9 @@ class DnsConfig(DiscoveryConfig):
 
     Where the instances speak `https`, set the service's `tls.server_name`: they are known by
     address, and certificates are made out to names.
+
+    At most 256 targets of `SRV` records are resolved and 1024 instances used, the first ones in the
+    order of their names and addresses; what is left out is logged.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,252}[A-Za-z0-9_.])?$")]
@@ -92,6 +95,7 @@ class DnsDiscovery(Discovery):
         self._lookup = Lookup(config.resolvers, config.timeout)
         self._told: tuple[InstanceSpec, ...] | None = None
         self._failures = 0
+        self._too_many = False
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, update: Callable[[Sequence[InstanceSpec]], None]) -> None:
@@ -130,6 +134,10 @@ class DnsDiscovery(Discovery):
         if (answer.specs or answer.empty) and answer.specs != self._told:
             self._told = answer.specs
             update(answer.specs)
+        if answer.left_out and not self._too_many:
+            used = ", ".join(answer.left_out)
+            logger.warning("service %s: DNS tells too many, using %s", self.service, used)
+        self._too_many = bool(answer.left_out)
         if answer.failures or not (answer.specs or answer.empty):
             return self._failed(answer.failures or [f"{self.config.name}: no records"])
         if self._failures:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import aiodns
 import pycares
@@ -19,7 +19,14 @@ from gatewayd.services.discovery import InstanceSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+T = TypeVar("T")
 _TYPES = {"A": pycares.QUERY_TYPE_A, "AAAA": pycares.QUERY_TYPE_AAAA, "SRV": pycares.QUERY_TYPE_SRV}
+MAX_TARGETS = 256
+"""Targets of SRV records whose addresses are asked for, all at once and two queries each."""
+
+MAX_INSTANCES = 1024
+"""Instances of one service; each has its connections, checks and metrics."""
+
 _NO_RECORDS = frozenset({aiodns.error.ARES_ENODATA, aiodns.error.ARES_ENOTFOUND})
 
 
@@ -41,6 +48,7 @@ class Answer:
         empty: DNS says that there is no instance: an SRV record whose target is the root
             (RFC 2782), and not merely no record.
         failures: The queries that failed, each with its reason.
+        left_out: What was too much, and how much of it is used.
 
     """
 
@@ -48,6 +56,7 @@ class Answer:
     ttl: float = float("inf")
     empty: bool = False
     failures: list[str] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
 
 
 class Lookup:
@@ -81,14 +90,17 @@ class Lookup:
             best = min((record.priority for record in records.data), default=0)
             chosen = [record for record in records.data if record.priority == best]
             if [record.target.rstrip(".") for record in chosen] == [""]:
-                return Answer(ttl=records.ttl, empty=True)
-            names = {record.target for record in chosen}
+                self._last = queries.asked  # what was withdrawn does not come back in an outage
+                return Answer(ttl=records.ttl, empty=True, failures=queries.failures)
+            names = sorted({record.target for record in chosen})
+            names = queries.bounded(names, MAX_TARGETS, "targets")
             found = await asyncio.gather(*map(queries.addresses, names))
         targets = dict(zip(names, found, strict=True))
         specs = [
             # Weight 0 means "hardly ever" in DNS, and "never" to our balancers.
             InstanceSpec(_url(scheme, address, record.port), weight=max(1, record.weight))
             for record in chosen
+            if record.target in targets
             for address in targets[record.target].data
         ]
         return self._finish(queries, specs, min([records.ttl, *(one.ttl for one in found)]))
@@ -100,7 +112,8 @@ class Lookup:
         if specs:
             self._last = queries.asked
         # Sorted: servers rotate records from one answer to the next.
-        return Answer(tuple(sorted(specs, key=_order)), ttl, failures=queries.failures)
+        used = queries.bounded(sorted(specs, key=_order), MAX_INSTANCES, "instances")
+        return Answer(tuple(used), ttl, failures=queries.failures, left_out=queries.left_out)
 
 
 class _Round:
@@ -118,6 +131,7 @@ class _Round:
     ) -> None:
         self.asked: dict[tuple[str, str], _Records] = {}
         self.failures: list[str] = []
+        self.left_out: list[str] = []
         self._last = last
         self._timeout = timeout
         # Tries take 1/3 and 2/3 of the time, as c-ares doubles it.
@@ -128,6 +142,12 @@ class _Round:
 
     async def __aexit__(self, *_error: object) -> None:
         await self._resolver.close()
+
+    def bounded(self, found: list[T], most: int, kind: str) -> list[T]:
+        """Return the first of what was found, and note where that is not all."""
+        if len(found) > most:
+            self.left_out.append(f"{most} of {len(found)} {kind}")
+        return found[:most]
 
     async def addresses(self, name: str) -> _Records:
         """Return the IPv4 and IPv6 addresses of a name."""

@@ -86,6 +86,10 @@ class Health:
         """The instances of all generations."""
         return list(dict.fromkeys(url for one in self._services for url in one.instances))
 
+    def _has(self, url: str) -> bool:
+        """Whether it is still there: checks and exchanges may outlive their instance."""
+        return any(url in one.instances for one in self._services)
+
     def attach(self, service: Service) -> None:
         """Follow the instances of a generation's service."""
         self._services.append(service)
@@ -115,7 +119,7 @@ class Health:
 
     def set_checked(self, url: str, healthy: bool, reason: str) -> None:
         """Take over what checks say of an instance; ``reason`` is for the log."""
-        if healthy == self.is_checked(url):
+        if healthy == self.is_checked(url) or not self._has(url):
             return
         if healthy:
             self._unhealthy.discard(url)
@@ -132,6 +136,8 @@ class Health:
         """Count how an exchange ended, and eject the instance if that was one too many."""
         if self._outliers is None or not self._services:
             return
+        if failed and not self._has(url):
+            return  # it would count among the ejected, and come back as one
         now = self._sweeper.clock()
         count = len(self._services[-1].usable)
         until = self._outliers.record(url, failed, now, count)

@@ -87,6 +87,7 @@ class Instance:
         timeouts: Timeouts = _DEFAULT_TIMEOUTS,
         deadline: float | None = None,
         answer_by: float | None = None,
+        received_at: float = NEVER,
         on_interim: Callable[[int, Headers], None] = lambda _status, _headers: None,
         upgrade: str | None = None,
         expects_continue: bool = False,
@@ -102,6 +103,8 @@ class Instance:
             timeouts: Limits of this attempt.
             deadline: When the whole exchange must have ended, on the gateway's clock.
             answer_by: When the response head must be there, same clock.
+            received_at: When the exchange began, same clock. That its deadline passes counts
+                against the instance if that had the larger part of the time since then.
             on_interim: Is given 1xx responses other than 100 and 101.
             upgrade: Protocol to ask for; its 101 comes back as a response with a tunnel.
             expects_continue: Send ``Expect: 100-continue`` with a streamed body.
@@ -137,6 +140,7 @@ class Instance:
                 upgrade,
                 expects_continue,
                 NEVER if answer_by is None else answer_by,
+                received_at,
             )
         )
         return response if self.outcome is None else self._watched(response, self.outcome)

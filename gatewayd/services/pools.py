@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from gatewayd.upstream.head import HeadCache
 from gatewayd.upstream.pool import Pool
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from gatewayd.gateway import KeptState
     from gatewayd.services.tls import ClientTls
     from gatewayd.timers import Sweeper
+    from gatewayd.upstream.names import Names
 
 
 class Pools:
@@ -31,6 +33,7 @@ class Pools:
         tls: For instances whose URL says ``https``.
         kept: Where pools are shared with other generations.
         sweeper: Watches the deadlines of the connections.
+        names: Finds the addresses of instances that have names.
 
     """
 
@@ -42,6 +45,7 @@ class Pools:
         tls: ClientTls,
         kept: KeptState,
         sweeper: Sweeper,
+        names: Names,
     ) -> None:
         self._service = service
         self._config = config
@@ -49,6 +53,9 @@ class Pools:
         self._tls = tls
         self._kept = kept
         self._sweeper = sweeper
+        self._names = names
+        # One for all: instances of a service say the same, and there may be a thousand.
+        self._heads = HeadCache(config.max_response_headers)
 
     def acquire(self, url: str) -> Pool:
         """Return the pool of an instance, and count one user."""
@@ -65,4 +72,4 @@ class Pools:
 
     def _make(self, url: str) -> Pool:
         tls = self._tls.context if url.startswith("https:") else None
-        return Pool(self._service, url, self._config, tls, self._sweeper)
+        return Pool(self._service, url, self._config, tls, self._sweeper, self._names, self._heads)

@@ -19,6 +19,7 @@ from gatewayd.services.health import Health
 from gatewayd.services.outlier import Outliers
 from gatewayd.services.pools import Pools
 from gatewayd.services.tls import ClientTls, files_digest
+from gatewayd.upstream.names import Names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,11 +56,12 @@ def build_services(
         ConfigError: settings cannot be used.
 
     """
+    names = gateway.keep(("names",), Names)
     services: dict[str, FollowedService] = {}
     issues: list[ConfigIssue] = []
     for name, config in configs.items():
         try:
-            services[name] = _build(name, config, gateway, kept, sweeper)
+            services[name] = _build(name, config, gateway, kept, sweeper, names)
         except ConfigError as error:
             issues += error.issues
     if issues:
@@ -68,7 +70,12 @@ def build_services(
 
 
 def _build(
-    name: str, config: ServiceConfig, gateway: Gateway, kept: KeptState, sweeper: Sweeper
+    name: str,
+    config: ServiceConfig,
+    gateway: Gateway,
+    kept: KeptState,
+    sweeper: Sweeper,
+    names: Names,
 ) -> FollowedService:
     # Filters have the service's layer from the configuration, not from here: without it the
     # service survives a reload that only changes settings of filters.
@@ -81,11 +88,13 @@ def _build(
     health = None
     if config.health is not None or config.outlier is not None:
         key = f"health {name} {_digest(config, HEALTH_SETTINGS)} {files}"
-        health = gateway.keep(key, partial(_make_health, name, key, config, tls, kept, sweeper))
+        health = gateway.keep(
+            key, partial(_make_health, name, key, config, tls, kept, sweeper, names)
+        )
 
     def make() -> FollowedService:
         discovery = make_discovery(name, config, gateway.plugins)
-        pools = Pools(name, config, identity, tls, kept, sweeper)
+        pools = Pools(name, config, identity, tls, kept, sweeper, names)
         return FollowedService(name, config, discovery, pools, sweeper.clock, health)
 
     return gateway.keep(("service", name, _digest(config) + files), make)
@@ -98,11 +107,12 @@ def _make_health(
     tls: ClientTls,
     kept: KeptState,
     sweeper: Sweeper,
+    names: Names,
 ) -> Health:
     outliers = None if config.outlier is None else Outliers(config.outlier)
     checks = None
     if config.health is not None:
-        checks = Checks(key, config.health, tls, config.tls.server_name, kept.board)
+        checks = Checks(key, config.health, tls, config.tls.server_name, kept.board, names)
     return Health(name, outliers, checks, sweeper, kept.events)
 
 

@@ -89,6 +89,8 @@ class Attempt(Struct, eq=False):
         upgrade: The protocol that the client asks for; without it a 101 is refused.
         expects_continue: Wait for ``100 Continue`` before the body is sent.
         answer_by: When the response head must be there, same clock as ``deadline``.
+        received_at: When the exchange began, same clock.
+        asked_at: When it began to wait for a connection, same clock, if it had to.
         interim: 1xx responses that it was answered with.
 
     """
@@ -103,7 +105,20 @@ class Attempt(Struct, eq=False):
     upgrade: str | None = None
     expects_continue: bool = False
     answer_by: float = NEVER
+    received_at: float = NEVER
+    asked_at: float = NEVER
     interim: int = 0
+
+    def gives_time(self, since: float) -> bool:
+        """Whether an instance that is waited for since then has the larger part of the time.
+
+        What an upload, other attempts or the wait for a connection have left over may be too short
+        for any instance. One that never answers would be hidden, though, if no time-out but those
+        of its own counted.
+        """
+        if self.deadline <= self.answer_by:
+            return self.deadline - since >= since - self.received_at
+        return self.answer_by - since >= since - self.asked_at
 
 
 class UpstreamConnection(asyncio.Protocol):
@@ -118,8 +133,8 @@ class UpstreamConnection(asyncio.Protocol):
     """
 
     __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_keep_alive", "_loop", "_max_head_bytes", "_pool",
-                 "_pump", "_reading_paused", "_sending", "_transport", "_tunnel", "_waiter",
+                 "_heads", "_keep_alive", "_loop", "_max_head_bytes", "_pool", "_pump",
+                 "_reading_paused", "_sending", "_since", "_transport", "_tunnel", "_waiter",
                  "expires_at", "received", "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
@@ -145,6 +160,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._sending = False
         self._keep_alive = True
         self._reading_paused = False
+        self._since = 0.0  # when the current phase began
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -193,7 +209,7 @@ class UpstreamConnection(asyncio.Protocol):
             await self._copy(attempt, body)
         except asyncio.CancelledError:
             raise
-        except Exception as error:  # the client's side of the body failed
+        except Exception as error:  # the client's side of the body failed, or a filter's
             self._fail(error)
         else:
             self._sending = False
@@ -201,12 +217,19 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def _copy(self, attempt: Attempt, body: Body) -> None:
         transport = self._transport
+        left = body.length
         while transport is not None:
             # While the client is slow there is nothing to hold against the instance.
             self._arm_sending(NEVER)
             piece = await body.read()
             if not piece:
+                if left:
+                    raise ValueError("the request's body is shorter than declared")
                 break
+            if left is not None:
+                left -= len(piece)
+                if left < 0:  # the instance would take the surplus for another request
+                    raise ValueError("the request's body is longer than declared")
             transport.write(encode_chunk(piece) if attempt.chunked else piece)
             if self._can_write is not None:
                 self._arm_sending(attempt.timeouts.write)
@@ -289,7 +312,7 @@ class UpstreamConnection(asyncio.Protocol):
                 body = rest[:framing]
             if framing == 0 and head.content_length != 0:
                 body = NoBody(head.content_length)
-            waiter = self._waiter
+            waiter = self._waiter  # as _deliver does, without the call: most responses come here
             if waiter is not None and not waiter.done():
                 waiter.set_result(Response(head.status, headers, body))
             self._end_response()
@@ -356,10 +379,6 @@ class UpstreamConnection(asyncio.Protocol):
             return
         self._pump = None
         self.expires_at = NEVER
-        if self._reading_paused:
-            # The last piece of the body is still unread, but it has left this connection.
-            self._reading_paused = False
-            transport.resume_reading()
         self._pool.give_back(self)
 
     def _start_tunnel(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
@@ -388,8 +407,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        # The body may resume after its connection has gone on to serve somebody else.
-        if self._transport is None or self._body is None or not self._reading_paused:
+        if self._transport is None:
             return
         self._reading_paused = False
         self._arm(cast("Attempt", self._attempt).timeouts.between_bytes)
@@ -407,7 +425,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _arm(self, seconds: float) -> None:
         """Set the deadline of the current phase; the exchange's own deadline always holds."""
-        end = self._clock() + seconds
+        self._since = now = self._clock()
+        end = now + seconds
         attempt = self._attempt
         if attempt is not None:  # compared one by one: min() is 0.1 us, and this is every request's
             if attempt.deadline < end:
@@ -422,15 +441,23 @@ class UpstreamConnection(asyncio.Protocol):
             self.close()
             return
         attempt = self._attempt
-        total = attempt is not None and attempt.deadline <= now
+        if attempt is None:
+            return  # it has ended in the same sweep
+        total = attempt.deadline <= now
         phase = "the exchange's deadline passed" if total else f"timed out in {self.state}"
         error = UpstreamTimeout(phase, sent=True)
-        # Bodies move at the client's pace, too.
-        waits_for_client = (
-            total if self.state == BODY else self._sending and self._can_write is None
-        )
-        error.instance_failed = not waits_for_client
+        error.instance_failed = self._blames_instance(attempt, now)
         self._fail(error)
+
+    def _blames_instance(self, attempt: Attempt, now: float) -> bool:
+        """Whether it is the instance that was too slow."""
+        if self.state == BODY:
+            return attempt.deadline > now  # within its deadline a body moves at the client's pace
+        if self._sending and self._can_write is None:
+            return False  # the request is still to come, from the client
+        if now < min(attempt.deadline, attempt.answer_by):
+            return True  # it had all of the time that is its own
+        return attempt.gives_time(self._since)
 
     # --- the end -----------------------------------------------------------------------------
 

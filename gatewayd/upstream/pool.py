@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from enum import Enum
+from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -21,15 +22,17 @@ from gatewayd.errors import (
     UpstreamTimeout,
 )
 from gatewayd.upstream.connection import CLOSED, UpstreamConnection
-from gatewayd.upstream.head import HeadCache
 
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Sequence
 
     from gatewayd.config.schema import ServiceConfig
     from gatewayd.exchange import Response
     from gatewayd.timers import Sweeper
     from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.head import HeadCache
+    from gatewayd.upstream.names import Names
 
 # RFC 9110 section 9.2.2: sending these twice has the effect of sending them once.
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
@@ -50,6 +53,8 @@ class Pool:
         config: Limits and time-outs.
         tls: Context for ``https``.
         sweeper: Watches deadlines; its clock is the deadlines' clock.
+        names: Finds the addresses of an instance that has a name.
+        heads: Parses the heads of responses.
 
     """
 
@@ -60,6 +65,8 @@ class Pool:
         config: ServiceConfig,
         tls: ssl.SSLContext | None,
         sweeper: Sweeper,
+        names: Names,
+        heads: HeadCache,
     ) -> None:
         parts = urlsplit(url)
         self.service = service
@@ -67,10 +74,11 @@ class Pool:
         self.config = config
         self.sweeper = sweeper
         self._host = parts.hostname or ""
+        self._names = None if _is_address(self._host) else names
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
         self._tls = tls if parts.scheme == "https" else None
         self._server_name = (config.tls.server_name or self._host) if self._tls else None
-        self.heads = HeadCache(config.max_response_headers)
+        self.heads = heads
         # What every response asks for, as pydantic's attributes take five times as long.
         self._idle_timeout = config.idle_timeout
         self.max_head_bytes = config.max_response_header_bytes
@@ -91,23 +99,20 @@ class Pool:
 
         """
         connection = self._idle.pop() if self._idle else await self._acquire(attempt)
-        reused = connection.requests
-        try:
-            return await connection.send(attempt)
-        except UpstreamReset as reset:
-            if not reused or connection.received or not _may_repeat(attempt, reset):
+        while True:
+            reused = connection.requests
+            try:
+                return await connection.send(attempt)
+            except UpstreamReset as reset:
+                if not reused or connection.received or not _may_repeat(attempt, reset):
+                    raise
+            except asyncio.CancelledError:
+                connection.abandon(attempt)
                 raise
-        except asyncio.CancelledError:
-            connection.abandon(attempt)
-            raise
-        # In the place of the one that has just died, whatever the limit says.
-        self._open += 1
-        connection = await self._connect(attempt)
-        try:
-            return await connection.send(attempt)
-        except asyncio.CancelledError:
-            connection.abandon(attempt)
-            raise
+            # In the place of the one that has just died, whatever the limit says. This one has
+            # carried nothing yet, so there is no third.
+            self._open += 1
+            connection = await self._connect(attempt)
 
     @property
     def in_use(self) -> int:
@@ -140,6 +145,7 @@ class Pool:
         return _Decision.REFUSE
 
     async def _acquire(self, attempt: Attempt) -> UpstreamConnection:
+        attempt.asked_at = self.sweeper.clock()
         decision = self._decide()
         if decision is _Decision.CONNECT:
             return await self._connect(attempt)
@@ -177,27 +183,46 @@ class Pool:
 
     async def _connect(self, attempt: Attempt) -> UpstreamConnection:
         """Make a connection; its place in ``_open`` has been taken and is given back on failure."""
-        loop = asyncio.get_running_loop()
+        began = self.sweeper.clock()
         limit = min(self.config.connect_timeout, self._left(attempt))
         connection = UpstreamConnection(self, self.sweeper.clock)
         self.sweeper.watch(connection)
         try:
             async with asyncio.timeout(limit):
-                await loop.create_connection(
-                    lambda: connection,
-                    self._host,
-                    self._port,
-                    ssl=self._tls,
-                    server_hostname=self._server_name,
-                )
+                await self._open_connection(connection)
         except BaseException as error:
             connection.close()  # it may have been made in the moment of time-out or cancellation
             if isinstance(error, TimeoutError):
-                raise ConnectTimeout(f"no connection in {limit:.3g} s", sent=False) from error
+                late = ConnectTimeout(f"no connection in {limit:.3g} s", sent=False)
+                whole = limit == self.config.connect_timeout
+                late.instance_failed = whole or attempt.gives_time(began)
+                raise late from error
             if isinstance(error, (OSError, UnicodeError)):  # UnicodeError: no name for DNS
                 raise ConnectFailure(f"{self.url}: {error}", sent=False) from error
             raise
         return connection
+
+    async def _open_connection(self, connection: UpstreamConnection) -> None:
+        """Connect to the first address that can be connected to."""
+        loop = asyncio.get_running_loop()
+        addresses: Sequence[str] = (self._host,)
+        if self._names is not None:
+            addresses = await self._names.addresses(self._host)
+        failures: list[str] = []
+        for address in addresses:
+            try:
+                await loop.create_connection(
+                    lambda: connection,
+                    address,
+                    self._port,
+                    ssl=self._tls,
+                    server_hostname=self._server_name,
+                )
+            except OSError as error:
+                failures.append(f"{address}: {error}")
+            else:
+                return
+        raise OSError("; ".join(failures))
 
     # --- giving back -------------------------------------------------------------------------
 
@@ -252,3 +277,11 @@ def _may_repeat(attempt: Attempt, reset: UpstreamReset) -> bool:
     if not reset.sent:
         return True  # nor has a stream been read from
     return attempt.method in IDEMPOTENT and isinstance(attempt.body, bytes)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

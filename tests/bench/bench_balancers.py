@@ -16,6 +16,8 @@ from gatewayd import Balancer, Instance, InstanceSpec, Response, Service
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.testing import make_exchange, make_gateway
 from gatewayd.timers import Sweeper
+from gatewayd.upstream.head import HeadCache
+from gatewayd.upstream.names import Names
 from gatewayd.upstream.pool import Pool
 from gatewayd_filters.balancer import BalancerConfig, BalancerFilter
 from gatewayd_filters.balancers.strategy import prepare
@@ -39,11 +41,12 @@ EXCHANGE = make_exchange(headers={"X-User": "u-1234", "Cookie": "theme=dark; ses
 
 def make_service(size: int) -> Service:
     """Make a service with real pools, of which none has a connection; weights from 1 to 5."""
-    config, sweeper = ServiceConfig(), Sweeper()
+    config, sweeper, names = ServiceConfig(), Sweeper(), Names()
+    heads = HeadCache(config.max_response_headers)
     instances = []
     for n in range(size):
         url = f"http://10.0.{n // 250}.{n % 250}:80"
-        pool = Pool("origin", url, config, None, sweeper)
+        pool = Pool("origin", url, config, None, sweeper, names, heads)
         instances.append(Instance("origin", InstanceSpec(url, weight=1 + n % 5), pool))
     service = Service("origin", config)
     service.replace(instances)

@@ -34,6 +34,7 @@ def test_url_of_an_instance(url: str, expected: str) -> None:
         ("http://a?b", "no credentials, query or fragment"),
         ("http://a/b", "no path; use the route's rewrite"),
         ("http://a:99999", "Port out of range"),
+        ("http://a:0", "nothing listens on port 0"),
     ],
 )
 def test_what_is_no_url_of_an_instance(url: str, expected: str) -> None:

@@ -190,6 +190,33 @@ async def test_what_is_remembered_of_one_client_is_not_told_of_another(attempts:
 
 
 @pytest.mark.parametrize(
+    ("headers", "remembered"),
+    [
+        ([{}, {}], 1),
+        ([{"Via": "1.1 a"}, {"Via": "1.1 a"}], 1),
+        ([{"Via": "1.1 a"}, {"Via": "1.1 b"}], 2),
+        ([{"Via": "1.1 " + "a" * 252}], 1),
+        ([{"Via": "1.1 " + "a" * 253}], 0),
+        ([{"X-Forwarded-For": "1.2.3.4, " * 20, "Via": "1.1 " + "a" * 80}], 0),
+        # What does not come back in a line is no part of the key.
+        ([{"X-Left": "1"}, {"X-Left": "2"}, {"X-Left": "9" * 300}], 1),
+        ([{"X-Real-IP": "1.2.3.4"}, {"X-Real-IP": "9" * 300}], 1),
+    ],
+)
+async def test_what_is_remembered_is_bounded_in_size(
+    attempts: Attempts, headers: list[dict[str, str]], remembered: int
+) -> None:
+    async with running(Upstream, {"deadline_header": "X-Left"}) as upstream:
+        for fields in headers:
+            exchange = make_exchange(headers=fields, peer=BEHIND_PROXY)
+            exchange.instance, exchange.route = make_instance(attempts), make_route()
+            await upstream(exchange, Recorder())
+            via = f"{fields['Via']}, 1.1 gatewayd" if "Via" in fields else "1.1 gatewayd"
+            assert f"\r\nVia: {via}\r\n".encode() in attempts.head
+        assert upstream._lines.cache_info().currsize == remembered  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
     ("settings", "rewrite", "host", "expected"),
     [
         ({}, None, "shop.example:81", "shop.example:81"),

@@ -77,6 +77,10 @@ async def test_without_a_limit_per_try_the_head_may_take_as_long_as_the_exchange
     assert (attempt.deadline, attempt.answer_by) == (NOW + 9, NEVER)
 
 
+async def test_an_attempt_knows_when_its_exchange_began() -> None:
+    assert (await send()).received_at == make_exchange().received_at
+
+
 async def test_an_attempt_ends_at_its_own_limit() -> None:
     attempt = await send(deadline=NOW + 9, try_timeout=0.5)
     assert (attempt.deadline, attempt.answer_by) == (NOW + 9, NOW + 0.5)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from gatewayd.http1 import grammar
 from gatewayd.http1.grammar import (
     BARE_LF,
     CONTENT_LENGTH,
@@ -138,6 +139,17 @@ def test_content_length_is_digits(value: bytes, valid: bool) -> None:
 )
 def test_hosts(value: bytes, parsed: tuple[str, str] | None) -> None:
     assert parse_host(value) == parsed
+
+
+def test_the_longest_host_with_the_longest_port_is_one() -> None:
+    value = b"a" * 255 + b":65535"
+    assert parse_host(value) == ("a" * 255, value.decode())
+
+
+def test_what_is_too_long_for_a_host_is_not_remembered() -> None:
+    grammar._parse_host.cache_clear()
+    assert parse_host(b"a" * 262) is None
+    assert grammar._parse_host.cache_info().currsize == 0
 
 
 @pytest.mark.parametrize(

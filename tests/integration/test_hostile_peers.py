@@ -6,11 +6,13 @@ import asyncio
 import http.client
 import os
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
+from gatewayd import Exchange, Filter, FilterConfig, Forward, Reject, Response
 from tests.support.in_process import InProcessGateway, serving
+from tests.support.plugins import plugins_with
 from tests.support.proc import open_files
 from tests.support.raw import RawOrigin, Wire, raw_origin, until
 
@@ -195,3 +197,57 @@ async def test_a_client_that_sends_all_before_it_reads_gets_its_413(ends: Ends) 
             client.close()
 
     assert await asyncio.to_thread(upload) == 413
+
+
+class Late(Filter[FilterConfig]):
+    """Has got the response, and then refuses, or waits for something that does not happen."""
+
+    name = "late"
+    refuses = False
+    has_it: ClassVar[asyncio.Event]
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        response = await forward(exchange)
+        self.has_it.set()
+        if self.refuses:
+            raise Reject(502, "not_what_was_expected")
+        return await asyncio.get_running_loop().create_future() or response
+
+
+@pytest.mark.parametrize("refuses", [True, False], ids=["refused", "the client left"])
+@pytest.mark.parametrize(
+    ("request_end", "answer"),
+    [
+        (b"\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n" + bytes(HIGH_WATER + 1)),
+        (b"\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n"),
+        (UPGRADE, b"HTTP/1.1 101 Switching Protocols\r\n" + UPGRADE),
+    ],
+    ids=["paused", "begun", "tunnel"],
+)
+async def test_a_response_that_no_filter_returns_keeps_no_connection(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    refuses: bool,
+    request_end: bytes,
+    answer: bytes,
+) -> None:
+    monkeypatch.setattr(Late, "refuses", refuses)
+    monkeypatch.setattr(Late, "has_it", asyncio.Event(), raising=False)
+    async with raw_origin() as origin:
+        config = CONFIG.format(url=origin.url).replace('"body_limit"', '"late", "body_limit"')
+        config = config.replace("tunnel_idle_timeout = 0.3", "")
+        async with serving(config, tmp_path, plugins_with(Late)) as gateway:
+            (instance,) = gateway.generations.current.services["origin"].instances.values()
+            pool = instance.pool
+            client = await Wire.connect(gateway.port)
+            client.send(GET + request_end)
+            at_origin = await origin.accept()
+            await at_origin.read_head()
+            at_origin.send(answer)
+            if refuses:
+                assert (await client.read_answer()).status == 502
+            else:
+                await until(Late.has_it.is_set)
+                client.reset()
+            await until(lambda: pool.in_use == 0)
+            client.close()

@@ -14,6 +14,8 @@ from gatewayd.services.health import Health
 from gatewayd.services.tls import ClientTls
 from gatewayd.testing.gateways import make_service
 from gatewayd.timers import Sweeper
+from gatewayd.upstream.names import Names
+from tests.support.raw import until
 from tests.support.sick_origin import SickOrigin
 
 if TYPE_CHECKING:
@@ -66,7 +68,7 @@ def make(
 ) -> tuple[Health, Service]:
     config = HealthConfig(**{**SETTINGS, **settings})
     tls = ClientTls("api", UpstreamTlsConfig())
-    checks = Checks("key", config, tls, None, board)  # type: ignore[arg-type]
+    checks = Checks("key", config, tls, None, board, Names())  # type: ignore[arg-type]
     health = Health("api", None, checks, sweeper, Events())
     service = make_service("api", origin.url)
     health.attach(service)
@@ -156,3 +158,63 @@ async def test_a_worker_takes_over_from_what_was_found_last(
     await origin.asked(4)
     await health.close()
     assert [one.url for one in service.available] == [origin.url]
+
+
+async def test_instances_that_hang_do_not_keep_the_others_from_being_asked_in_time(
+    origin: SickOrigin, sweeper: Sweeper
+) -> None:
+    async with SickOrigin(None) as hanging:
+        health, _ = make(origin, sweeper, timeout=60)
+        health.attach(make_service("api", hanging.url))
+        health.start()
+        await origin.asked(4)
+        await health.close()
+    assert len(hanging.requests) == 1
+
+
+async def test_instances_that_fail_take_no_place_of_the_others(
+    origin: SickOrigin, sweeper: Sweeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatewayd.services.checks.AT_ONCE", 1)
+    async with SickOrigin() as failing:
+        failing.respond(500)
+        health, _ = make(failing, sweeper, timeout=60)
+        health.start()
+        checks = health._checks
+        await until(lambda: checks is not None and checks._streaks.get(failing.url, 0) < 0)
+        failing.answer = None
+        health.attach(make_service("api", origin.url))
+        await origin.asked(4)
+        await health.close()
+
+
+async def test_a_check_that_goes_wrong_is_logged_and_made_again(
+    origin: SickOrigin,
+    sweeper: Sweeper,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ask, asked = Checks._ask, 0
+
+    async def fail_once(self: Checks, session: Any, url: str) -> str:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            raise RuntimeError("of the test")
+        return await ask(self, session, url)
+
+    monkeypatch.setattr(Checks, "_ask", fail_once)
+    health, _ = make(origin, sweeper)
+    health.start()
+    await origin.asked(2)
+    await health.close()
+    assert caplog.messages == [f"service api: check of {origin.url} failed"]
+
+
+async def test_what_is_found_of_an_instance_that_has_gone_is_not_kept(
+    origin: SickOrigin, sweeper: Sweeper
+) -> None:
+    health, service = make(origin, sweeper)
+    service.replace(())
+    health.set_checked(origin.url, False, "of the test")
+    assert health.is_checked(origin.url)

@@ -109,6 +109,49 @@ async def test_srv_target_dot_means_no_instance(
     assert follower.told == [[]]
 
 
+async def test_instances_that_were_withdrawn_do_not_come_back_in_an_outage(
+    server: DnsServer, follow: Callable[..., Follower]
+) -> None:
+    server.add_srv(SRV_NAME, (1, 1, 80, "a.test"), ttl=0)
+    server.add_a("a.test", "10.0.0.1", ttl=0)
+    follower = follow(name=SRV_NAME)
+    await follower.start()
+    await follower.changed()
+    server.add_srv(SRV_NAME, (0, 0, 0, "."), ttl=0)
+    assert await follower.changed() == []
+    server.broken.add(SRV_NAME)
+    for _ in range(3):
+        await server.asked_again()
+    server.broken.clear()
+    server.add_srv(SRV_NAME, (1, 1, 81, "a.test"), ttl=0)
+    assert await follower.changed() == [("http://10.0.0.1:81", 1)]
+    assert len(follower.told) == 3
+
+
+async def test_what_one_answer_may_bring_is_bounded_and_that_is_logged_once(
+    server: DnsServer,
+    follow: Callable[..., Follower],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("gatewayd.services.dns_lookup.MAX_TARGETS", 2)
+    monkeypatch.setattr("gatewayd.services.dns_lookup.MAX_INSTANCES", 3)
+    targets = ["a.test", "b.test", "c.test"]
+    server.add_srv(SRV_NAME, *[(1, 1, 80, name) for name in reversed(targets)], ttl=0)
+    for number, name in enumerate(targets):
+        server.add_a(name, *[f"10.0.{number}.{last}" for last in (2, 1)], ttl=0)
+    follower = follow(name=SRV_NAME)
+    await follower.start()
+    told = [("http://10.0.0.1:80", 1), ("http://10.0.0.2:80", 1), ("http://10.0.1.1:80", 1)]
+    for _ in range(3):
+        await server.asked_again()
+    assert follower.told == [told]
+    assert ("c.test", "A") not in server.questions
+    assert caplog.messages == [
+        "service api: DNS tells too many, using 2 of 3 targets, 3 of 4 instances"
+    ]
+
+
 async def test_a_change_is_followed_when_the_ttl_is_over(
     server: DnsServer, follow: Callable[..., Follower]
 ) -> None:

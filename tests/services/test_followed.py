@@ -111,7 +111,7 @@ async def test_an_instance_told_twice_is_one_with_both_weights(
 
 
 @pytest.mark.parametrize(
-    "url", ["ftp://10.0.0.9", "http://user:hunter2@10.0.0.9", "", "http://x:y"]
+    "url", ["ftp://10.0.0.9", "http://user:hunter2@10.0.0.9", "", "http://x:y", "http://10.0.0.9:0"]
 )
 async def test_what_is_no_instance_is_left_out_and_logged_without_password(
     generations: Generations, caplog: pytest.LogCaptureFixture, url: str

@@ -235,6 +235,27 @@ async def test_what_is_known_of_an_instance_goes_with_it(
         assert urls(api) == [sound.url, sick.url]
 
 
+async def test_what_exchanges_show_of_an_instance_that_has_gone_is_not_kept(
+    generations: Generations,
+    clock: FakeClock,
+    sick: SickOrigin,
+    sound: SickOrigin,
+    changes: Changes,
+) -> None:
+    sick.respond(500)
+    others = [sound.url, "http://127.0.0.1:9"]
+    async with generations.build(config(sick.url, *others, outlier=OUTLIER)) as services:
+        api = services["api"]
+        await api.start()
+        gone = api.instances[sick.url]
+        await send(gone)
+        api.update([InstanceSpec(url) for url in others])
+        await send(gone, times=2)
+        api.update([InstanceSpec(url) for url in (*others, sick.url)])
+        assert urls(api) == [*others, sick.url]
+        assert changes.heard == []
+
+
 async def test_checks_take_an_instance_out_and_back(
     generations: Generations,
     sick: SickOrigin,

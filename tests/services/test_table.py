@@ -57,6 +57,18 @@ async def test_what_survives_a_reload(
             assert (after["api"].instances[URL].pool is pool) == pool_survives
 
 
+async def test_the_instances_of_a_service_share_what_is_known_of_response_heads(
+    generations: Generations,
+) -> None:
+    configs = {**service(URL, SECOND), "other": service(URL)["api"]}
+    async with generations.build(configs) as services:
+        for one in services.values():
+            await one.start()
+        known = {url: one.pool.heads for url, one in services["api"].instances.items()}
+        assert known[URL] is known[SECOND]
+        assert services["other"].instances[URL].pool.heads is not known[URL]
+
+
 async def test_what_survives_is_usable_after_the_first_generation_has_closed(
     generations: Generations,
 ) -> None:

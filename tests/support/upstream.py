@@ -9,6 +9,8 @@ from gatewayd.body import StreamBody
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.timers import NEVER
 from gatewayd.upstream.connection import Attempt, Timeouts
+from gatewayd.upstream.head import HeadCache
+from gatewayd.upstream.names import Names
 from gatewayd.upstream.pool import Pool
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ def make_attempt(
     on_interim: Any = nothing,
     upgrade: str | None = None,
     expects_continue: bool = False,
+    answer_by: float = NEVER,
+    received_at: float = NEVER,
     **timeouts: float,
 ) -> Attempt:
     """Make a request as it goes to an instance; a stream is chunked unless it knows its length."""
@@ -60,6 +64,8 @@ def make_attempt(
         on_interim,
         upgrade,
         expects_continue,
+        answer_by,
+        received_at,
     )
 
 
@@ -67,7 +73,9 @@ def make_pool(
     sweeper: Sweeper, url: str, context: ssl.SSLContext | None = None, **settings: Any
 ) -> Pool:
     """Make a pool of connections with settings of a service."""
-    return Pool("origin", url, ServiceConfig.model_validate(settings), context, sweeper)
+    config = ServiceConfig.model_validate(settings)
+    heads = HeadCache(config.max_response_headers)
+    return Pool("origin", url, config, context, sweeper, Names(), heads)
 
 
 class Interims:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import BadResponse, Body, Reject, Response, UpstreamReset, UpstreamTimeout
+from gatewayd import BadResponse, Body, IterBody, Reject, Response, UpstreamReset, UpstreamTimeout
 from gatewayd.body import HIGH_WATER
 from gatewayd.testing import FakeClock, read_body
 from gatewayd.timers import NEVER
@@ -16,7 +16,7 @@ from tests.support.raw import until
 from tests.support.upstream import Interims, make_attempt, make_pool, stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncGenerator, Iterator
 
     from gatewayd import Headers
     from gatewayd.timers import Sweeper
@@ -382,6 +382,30 @@ async def test_a_request_body_that_fails_ends_the_attempt_with_its_error(driven:
     assert driven.transport.calls == ["abort"]
 
 
+@pytest.mark.parametrize(
+    ("pieces", "sent", "cause"),
+    [
+        ([b"hel", b"lo", b"GET /"], b"hello", "longer"),
+        ([b"hel", b"loGET /"], b"hel", "longer"),
+        ([b"hel"], b"hel", "shorter"),
+        ([], b"", "shorter"),
+    ],
+)
+async def test_a_request_body_that_is_not_as_long_as_declared_is_not_sent_as_if_it_were(
+    driven: Driven, pieces: list[bytes], sent: bytes, cause: str
+) -> None:
+    async def generate() -> AsyncGenerator[bytes, None]:
+        for piece in pieces:
+            yield piece
+
+    attempt = make_attempt("PUT", body=IterBody(generate(), length=5))
+    with pytest.raises(ValueError, match=f"the request's body is {cause} than declared"):
+        await driven.connection.send(attempt)
+    assert driven.transport.written == attempt.head + sent
+    assert driven.transport.calls == ["abort"]
+    assert not driven.reusable
+
+
 async def test_a_slow_instance_holds_the_request_s_body(driven: Driven) -> None:
     body = stream(ended=False)
     driven.connection.send(make_attempt("POST", body=body))
@@ -423,6 +447,28 @@ async def test_a_connection_whose_last_body_is_unread_reads_again(driven: Driven
     assert driven.transport.calls == ["pause", "resume"]
     driven.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
     assert (await again).status == 200
+
+
+@pytest.mark.parametrize("then", ["reads on", "leaves"])
+async def test_a_slow_reader_does_not_let_the_response_go_on_that_comes_after_its_own(
+    driven: Driven, then: str
+) -> None:
+    size = HIGH_WATER + 1
+    head = OK + b"Content-Length: %d\r\n\r\n" % size
+    response = driven.connection.send(make_attempt())
+    driven.connection.data_received(head)
+    first = await response
+    driven.connection.data_received(b"x" * size)
+    driven.pool._idle.clear()
+    response = driven.connection.send(make_attempt())
+    driven.connection.data_received(OK + b"Content-Length: 1000000\r\n\r\n" + b"y" * size)
+    second = await response
+    assert driven.transport.calls == ["pause", "resume", "pause"]
+    if then == "reads on":
+        assert await read_body(first) == b"x" * size
+    await first.discard()
+    assert driven.transport.calls == ["pause", "resume", "pause"]
+    await second.discard()
 
 
 async def test_an_abandoned_body_closes_its_connection(driven: Driven) -> None:
@@ -525,6 +571,70 @@ async def test_what_takes_too_long_is_broken_off(
     assert caught.value.sent
     assert not driven.reusable
     assert driven.transport.calls == ["abort"]
+
+
+@pytest.mark.parametrize(
+    ("sent_after", "limits", "blamed"),
+    [
+        # The exchange's deadline, 10 seconds after it began.
+        (0.0, {"deadline": 1010.0}, True),
+        (4.9, {"deadline": 1010.0}, True),
+        (5.1, {"deadline": 1010.0}, False),
+        (9.9, {"deadline": 1010.0}, False),
+        # One attempt's, of which a second has gone by until there was a connection.
+        (4.0, {"deadline": 1100.0, "answer_by": 1005.9}, True),
+        (4.0, {"deadline": 1100.0, "answer_by": 1004.1}, False),
+        (4.0, {"answer_by": 1004.1}, False),
+        # The instance's own.
+        (9.9, {"deadline": 1100.0, "first_byte": 0.1}, True),
+        (9.9, {"answer_by": 1100.0, "first_byte": 0.1}, True),
+    ],
+)
+@pytest.mark.parametrize("upload", [False, True], ids=["attempt", "upload"])
+async def test_an_instance_is_blamed_for_what_it_had_time_for(
+    driven: Driven,
+    clock: FakeClock,
+    upload: bool,
+    sent_after: float,
+    limits: dict[str, float],
+    blamed: bool,
+) -> None:
+    body = stream(b"hello", length=5, ended=False) if upload else b""
+    settings: dict[str, Any] = {"method": "PUT", "received_at": clock(), **limits}
+    attempt = make_attempt(body=body, **settings)
+    attempt.asked_at = clock() + 3.0
+    if upload:
+        response = driven.connection.send(attempt)
+        await until(lambda: driven.transport.written.endswith(b"hello"))
+        clock.advance(sent_after)
+        body.feed_end()  # type: ignore[union-attr]  # a stream
+        await until(lambda: not driven.connection._sending)
+    else:  # by the client that was slower, other attempts, or the wait for a connection
+        clock.advance(sent_after)
+        response = driven.connection.send(attempt)
+    clock.now = driven.connection.expires_at
+    driven.connection.expire(clock())
+    with pytest.raises(UpstreamTimeout) as caught:
+        await response
+    assert caught.value.instance_failed == blamed
+
+
+@pytest.mark.parametrize(("taken_until", "blamed"), [(4.0, True), (9.0, False)])
+async def test_an_instance_that_takes_a_request_slowly_is_blamed_for_its_part_of_the_time(
+    driven: Driven, clock: FakeClock, taken_until: float, blamed: bool
+) -> None:
+    body = stream(ended=False)
+    attempt = make_attempt("PUT", body=body, deadline=1010.0, received_at=clock())
+    response = driven.connection.send(attempt)
+    clock.advance(taken_until)
+    driven.connection.pause_writing()
+    body.feed(b"a")
+    await until(lambda: b"1\r\na\r\n" in driven.transport.written)
+    clock.now = 1010.0
+    driven.connection.expire(clock())
+    with pytest.raises(UpstreamTimeout) as caught:
+        await response
+    assert caught.value.instance_failed == blamed
 
 
 async def test_a_body_that_takes_too_long_breaks_off(driven: Driven, clock: FakeClock) -> None:

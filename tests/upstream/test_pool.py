@@ -345,6 +345,22 @@ async def test_the_exchange_s_deadline_counts_while_connecting(
     assert pool._open == 0
 
 
+@pytest.mark.parametrize(
+    ("before", "own", "blamed"),
+    [(0.0, 60.0, True), (0.5, 60.0, False), (0.5, 0.01, True)],
+    ids=["all of the exchange's time", "what was left of it", "its own time"],
+)
+async def test_an_instance_is_blamed_for_a_connection_that_it_had_time_for(
+    pools: MakePool, full_backlog: int, clock: FakeClock, before: float, own: float, blamed: bool
+) -> None:
+    pool = pools(url=f"http://127.0.0.1:{full_backlog}", connect_timeout=own)
+    attempt = make_attempt(deadline=clock() + before + 0.02, received_at=clock())
+    clock.advance(before)
+    with pytest.raises(ConnectTimeout) as caught:
+        await pool.send(attempt)
+    assert caught.value.instance_failed == blamed
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:1", "http://a..b", f"http://{'a' * 64}"])
 async def test_an_instance_that_cannot_be_reached(pools: MakePool, url: str) -> None:
     pool = pools(url=url)
