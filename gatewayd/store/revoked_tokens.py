@@ -25,7 +25,7 @@ class RevokedTokens:
         self._database = database
 
     async def add(self, jti: str, expires_at: int) -> None:
-        """Revoke a token.
+        """Revoke a token; what was revoked for longer stays so.
 
         Args:
             jti: Its id.
@@ -36,7 +36,8 @@ class RevokedTokens:
         row = {"jti": jti, "expires_at": expires_at}
 
         def renewed(new: Any) -> dict[str, Any]:
-            return {"expires_at": new.expires_at}
+            before = revoked_tokens.c.expires_at
+            return {"expires_at": sa.case((before > new.expires_at, before), else_=new.expires_at)}
 
         async def work(connection: AsyncConnection) -> None:
             await connection.execute(upsert(connection, revoked_tokens, [row], renewed))

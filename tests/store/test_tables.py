@@ -163,6 +163,16 @@ async def test_the_last_use_is_no_change(store: Store) -> None:
     assert await store.api_keys.latest_version() == made.version
 
 
+@pytest.mark.parametrize(("first", "second"), [(100, 200), (200, 100)])
+async def test_a_token_is_revoked_until_the_later_of_two_ends(
+    store: Store, first: int, second: int
+) -> None:
+    await store.revoked_tokens.add("one", first)
+    await store.revoked_tokens.add("one", second)
+    assert await store.revoked_tokens.active(199) == {"one"}
+    assert await store.revoked_tokens.active(200) == set()
+
+
 @pytest.mark.parametrize("other", ["a ", "a\\", "a \\", "A", "a\t"])
 async def test_ids_of_revoked_tokens_are_told_apart(store: Store, other: str) -> None:
     await store.revoked_tokens.add("a", 100)
