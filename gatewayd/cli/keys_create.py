@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 _DURATION = re.compile(r"([1-9][0-9]{0,5})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_RATE = re.compile(r"[0-9]+(\.[0-9]+)?(/(second|minute|hour|day))?( burst [0-9]+)?")
+_NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
+_RATE = re.compile(rf"({_NUMBER})(?:/(?:second|minute|hour|day))?(?: burst ({_NUMBER}))?")
+_HIGHEST_RATE = 1e12  # as token_bucket has it, which passes over a limit that it cannot use
 _TEXT = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,255}")  # surrogates: what is not UTF-8
 _WORD = re.compile(r"[!-~]{1,255}")
 
@@ -43,7 +45,10 @@ def _check_networks(_type: object, networks: tuple[str, ...]) -> None:
 
 
 def _check_rate(_type: object, rate: str | None) -> None:
-    if rate is not None and not _RATE.fullmatch(rate):
+    if rate is None:
+        return
+    found = _RATE.fullmatch(rate)
+    if found is None or not all(0 < float(one) <= _HIGHEST_RATE for one in found.groups("1")):
         raise ValueError("expected a rate such as 100/minute or '10/second burst 50'")
 
 

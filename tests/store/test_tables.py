@@ -163,6 +163,27 @@ async def test_the_last_use_is_no_change(store: Store) -> None:
     assert await store.api_keys.latest_version() == made.version
 
 
+@pytest.mark.parametrize(("first", "second"), [(100, 200), (200, 100)])
+async def test_a_token_is_revoked_until_the_later_of_two_ends(
+    store: Store, first: int, second: int
+) -> None:
+    await store.revoked_tokens.add("one", first)
+    await store.revoked_tokens.add("one", second)
+    assert await store.revoked_tokens.active(199) == {"one"}
+    assert await store.revoked_tokens.active(200) == set()
+
+
+async def test_more_revoked_tokens_than_are_read_are_told_of(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gatewayd.store.revoked_tokens.MAX_ACTIVE", 2)
+    for jti, expires_at in (("a", 100), ("b", 300), ("c", 200)):
+        await store.revoked_tokens.add(jti, expires_at)
+    assert await store.revoked_tokens.active(0) == {"b", "c"}
+    await store.revoked_tokens.active(0)
+    assert caplog.text.count("more than 2 tokens are revoked") == 1
+
+
 @pytest.mark.parametrize("other", ["a ", "a\\", "a \\", "A", "a\t"])
 async def test_ids_of_revoked_tokens_are_told_apart(store: Store, other: str) -> None:
     await store.revoked_tokens.add("a", 100)
