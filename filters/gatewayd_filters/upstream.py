@@ -121,7 +121,8 @@ class Upstream(Filter[UpstreamConfig]):
         instance, route = exchange.instance, exchange.route
         assert instance is not None and route is not None  # noqa: PT018, S101  # required
         request = exchange.request
-        if request.method == "OPTIONS" and not _goes_further(request):
+        # Counted down once, however many attempts there are.
+        if request.method == "OPTIONS" and not (exchange.attempts or _goes_further(request)):
             return _empty()
         path = request.path
         host = instance.authority if self._own_host else None

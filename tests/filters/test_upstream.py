@@ -354,6 +354,12 @@ async def test_max_forwards_is_counted_down(
     assert f"Max-Forwards: {goes_on}" in await send(attempts, exchange)
 
 
+async def test_another_attempt_goes_no_further(attempts: Attempts) -> None:
+    exchange = make_exchange("OPTIONS", headers={"Max-Forwards": "1"})
+    for _ in range(2):
+        assert "Max-Forwards: 0" in await send(attempts, exchange)
+
+
 async def test_the_last_forwarder_answers_itself(attempts: Attempts) -> None:
     exchange = make_exchange("OPTIONS", headers={"Max-Forwards": "0"})
     exchange.instance, exchange.route = make_instance(attempts), make_route()
