@@ -159,6 +159,9 @@ class RequestReader:
         if self._inbox:
             waiting, self._inbox = self._inbox, b""
             self._take_head(waiting)
+            if self.state == WAIT and len(self._inbox) > _MAX_WAITING:
+                # A request takes less of what waits than one read would add to it.
+                self._pause()
 
     def close(self) -> bytes:
         """Read no more requests; return what waited."""
