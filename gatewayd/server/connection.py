@@ -101,10 +101,10 @@ class ClientConnection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start serving, unless there are too many connections."""
         super().connection_made(transport)
+        self._server.sweeper.watch(self)
         if not self._server.opened():
             self.force_close()
             return
-        self._server.sweeper.watch(self)
         self._server.sweeper.watch(self._reader)
 
     def connection_lost(self, exc: BaseException | None) -> None:
