@@ -361,7 +361,7 @@ class RequestReader:
             None if fields.length == CHUNKED else fields.length,
             pause=self._pause,
             resume=self._resume,
-            on_read=self._connection.send_continue if fields.expects_continue else None,
+            on_read=self._ask_for_body if fields.expects_continue else None,
         )
         if fields.length == CHUNKED:
             self._decoder = ChunkedDecoder(body, self.generation.entry.forbids_trailer)
@@ -369,7 +369,8 @@ class RequestReader:
             self._decoder = LengthDecoder(body, fields.length)
         self._body = body
         self.state = BODY
-        self._await_body()
+        if not fields.expects_continue:
+            self._await_body()
         if rest:
             self._take_body(rest)
         whole = body.take_all()
@@ -390,6 +391,12 @@ class RequestReader:
         self._body = self._decoder = None
         self.expires_at = NEVER
         self._inbox = rest
+
+    def _ask_for_body(self) -> None:
+        """Let the client send what it holds back: its time begins here."""
+        self._connection.send_continue()
+        if self.state == BODY:
+            self._await_body()
 
     def _await_body(self) -> None:
         self.expires_at = self._clock() + self.generation.entry.limits.body_timeout

@@ -148,6 +148,38 @@ async def test_time_that_the_gateway_takes_is_not_the_client_s(serve: Serve) -> 
     assert (await wire.read_answer()).body == b"1000000"
 
 
+async def test_a_body_that_nobody_has_asked_for_has_all_the_time(serve: Serve) -> None:
+    gate = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> Response:
+        await gate.wait()
+        return await read(exchange)
+
+    served = await serve(slow, TIMES)
+    wire = await served.connect()
+    client = Client(served, wire, await served.connection())
+    client.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
+    await client.wait(1000)
+    gate.set()
+    assert (await wire.read_answer()).status == 100
+    await client.wait(59)
+    client.send(b"x")
+    await client.wait(59)
+    assert client.open
+    await client.wait(1)
+    assert (await wire.read_answer()).status == 408
+
+
+async def test_a_body_that_was_asked_for_has_its_time(serve: Serve) -> None:
+    served = await serve(read, TIMES)
+    wire = await served.connect()
+    client = Client(served, wire, await served.connection())
+    client.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
+    assert (await wire.read_answer()).status == 100
+    await client.wait(60)
+    assert (await wire.read_answer()).status == 408
+
+
 async def test_an_exchange_has_all_the_time_it_wants(serve: Serve) -> None:
     gate = asyncio.Event()
 
