@@ -189,7 +189,7 @@ class RequestReader:
             self._break_body(Reject(408, "request_timeout", text))
         elif self.state == HEAD and self._inbox not in _NO_HEAD:
             text = "The request head did not arrive in time."
-            self._refuse(Reject(408, "request_timeout", text))
+            self._refuse(Reject(408, "request_timeout", text), self._inbox)
         else:
             self._connection.force_close()
 
@@ -208,8 +208,7 @@ class RequestReader:
                     return
             self._look_for_head(data, entry)
         except Reject as reject:
-            self.asks_head = data.removeprefix(_CRLF).startswith(b"HEAD ")
-            self._refuse(reject)
+            self._refuse(reject, data)
 
     def _look_for_head(self, data: bytes, entry: Entry) -> None:
         # RFC 9112 section 2.2: ignore one empty line before a request.
@@ -349,8 +348,9 @@ class RequestReader:
         lines: Sequence[tuple[bytes, bytes]] = message.raw_headers
         return lines
 
-    def _refuse(self, reject: Reject) -> None:
+    def _refuse(self, reject: Reject, data: bytes) -> None:
         """Give up on what cannot become an exchange; the connection ends with the answer."""
+        self.asks_head = data.removeprefix(_CRLF).startswith(b"HEAD ")
         self.close()
         self._connection.ready(reject)
 

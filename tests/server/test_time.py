@@ -82,6 +82,14 @@ async def test_dribbling_wins_no_time(client: Client, text: bytes) -> None:
     assert (await client.wire.read_answer()).status == 408
 
 
+async def test_who_asks_for_a_head_too_slowly_gets_no_more(client: Client) -> None:
+    client.send(b"HEAD / HTTP/1.1\r\n")
+    await client.wait(10)
+    head, _, body = (await client.wire.read_to_end()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert body == b""
+
+
 @pytest.mark.parametrize(("text", "more"), [(b"\r", b"\n"), (b"\r\n", b"\r"), (b"\r\n", b"\r\n")])
 async def test_empty_lines_win_no_time(client: Client, text: bytes, more: bytes) -> None:
     client.send(text)
