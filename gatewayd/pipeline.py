@@ -72,22 +72,28 @@ class Observed:
         filters: The filters in order.
         end: What follows the last one.
         offset: Filters of the exchange before the first one.
+        reporters: Who is to be told of the exchanges of this chain; none where all are told of.
 
     """
 
     filters: tuple[AnyFilter, ...]
     end: Forward
     offset: int
+    reporters: tuple[Reporter, ...] = ()
 
     @cached_property
     def forward(self) -> Forward:
         """Runs the filters."""
-        return _link_observed(self.filters, self.end, self.offset)
+        return self._link(self.filters, self.end)
 
     @cached_property
     def preflight(self) -> Forward:
         """Runs them as far as the one that answers CORS preflights."""
-        return _link_observed(_as_far_as_preflight(self.filters), _refuse_preflight, self.offset)
+        return self._link(_as_far_as_preflight(self.filters), _refuse_preflight)
+
+    def _link(self, filters: Sequence[AnyFilter], end: Forward) -> Forward:
+        forward = _link_observed(filters, end, self.offset)
+        return _noting(forward, self.reporters) if self.reporters else forward
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,13 +253,14 @@ class Pipeline:
             if route is None:
                 for reporter in reporters:
                     self._gateway.ended.report_to(reporter)
+                reporters = ()  # they are told of all
             elif reporters:
                 forward, preflight = _noting(forward, reporters), _noting(preflight, reporters)
             linked = self._linked[key] = Chain(
                 tuple(steps),
                 forward,
                 preflight,
-                Observed(tuple(filters), end, len(before)),
+                Observed(tuple(filters), end, len(before), reporters),
             )
         return Chain(tuple(steps), linked.forward, linked.preflight, linked.observed)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from gatewayd import Exchange, Filter, FilterConfig
+from gatewayd import Exchange, Filter, FilterConfig, Forward, Gateway, Observation, Response
 from gatewayd.ended import BATCH, EndedExchanges
 from gatewayd.testing import FakeClock, in_memory, make_exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     import pytest
 
@@ -115,6 +115,20 @@ class Tells(Filter[TellsConfig]):
         TOLD.extend((self.config.name, exchange.request.path) for exchange in exchanges)
 
 
+class Watches(Filter[FilterConfig]):
+    """Has all exchanges observed."""
+
+    name = "watches"
+
+    def __init__(self, config: FilterConfig, gateway: Gateway) -> None:
+        super().__init__(config, gateway)
+        gateway.observe(lambda _: Observation())
+
+    def __call__(self, exchange: Exchange, forward: Forward) -> Awaitable[Response]:
+        """Do nothing more."""
+        return forward(exchange)
+
+
 ROUTES = """
 [services.origin]
 instances = [{ url = "http://127.0.0.1:9" }]
@@ -138,7 +152,7 @@ service = "origin"
 async def heard_of(pipeline: str, routes: str) -> list[tuple[str, str]]:
     TOLD.clear()
     config = f"pipeline.filters = {pipeline}\n{routes}"
-    async with in_memory(config, filters=[Tells]) as gateway:
+    async with in_memory(config, filters=[Tells, Watches]) as gateway:
         for path in ("/a", "/b", "/c", "/nowhere"):
             await gateway.send("GET", path)
     return list(TOLD)
@@ -154,4 +168,9 @@ async def test_before_a_route_is_known_it_hears_of_all() -> None:
 
 async def test_behind_that_it_hears_of_those_of_its_routes() -> None:
     pipeline = '["route_match", "tells", "balancer", "upstream"]'
+    assert await heard_of(pipeline, ROUTES) == [("of a", "/a"), ("tells", "/c")]
+
+
+async def test_it_hears_of_those_that_are_observed_as_well() -> None:
+    pipeline = '["watches", "route_match", "tells", "balancer", "upstream"]'
     assert await heard_of(pipeline, ROUTES) == [("of a", "/a"), ("tells", "/c")]

@@ -137,7 +137,7 @@ def _form_decoded(text: str) -> str:
 
 def _field(name: str) -> str:
     lower = field_name(name)
-    if lower in CONNECTION_LEVEL:
+    if lower in CONNECTION_LEVEL or lower == b"expect":
         raise ValueError(f"{name} ends at the gateway's connection: no request has it here")
     return lower.decode()
 

@@ -15,12 +15,10 @@ connections. What it does differently from what a gateway needs is replaced, and
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import socket
 import struct
 import sys
-import termios
 from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_protocol import RequestHandler
@@ -60,6 +58,8 @@ logger = logging.getLogger("gatewayd.server")
 _LINGER_SECONDS = 2.0
 _LONGEST_LINGER_SECONDS = 30.0
 _NO_LINGER = struct.pack("ii", 1, 0)
+# Where Linux (since 4.1) has tcpi_bytes_acked in its struct tcp_info.
+_BYTES_ACKED = slice(120, 128)
 # Requests that a client may have answered in a row before others have their turn.
 _MOST_IN_A_ROW = 32
 _CONNECTION_CLOSE = b"Connection: close\r\n"
@@ -75,7 +75,7 @@ class ClientConnection(RequestHandler):
     """
 
     __slots__ = ("_client_eof", "_exchange", "_head_sent", "_keep_open", "_linger_end", "_next",
-                 "_reader", "_server", "_unsent", "expires_at")  # fmt: skip
+                 "_reader", "_server", "_taken", "expires_at")  # fmt: skip
 
     def __init__(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -93,7 +93,7 @@ class ClientConnection(RequestHandler):
         self._head_sent = False
         self._client_eof = False
         self._linger_end = NEVER
-        self._unsent = 0  # bytes, when the deadline was set
+        self._taken = 0  # bytes, when the deadline was set
         self.expires_at = NEVER
 
     # --- connection --------------------------------------------------------------------------
@@ -101,10 +101,10 @@ class ClientConnection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Start serving, unless there are too many connections."""
         super().connection_made(transport)
+        self._server.sweeper.watch(self)
         if not self._server.opened():
             self.force_close()
             return
-        self._server.sweeper.watch(self)
         self._server.sweeper.watch(self._reader)
 
     def connection_lost(self, exc: BaseException | None) -> None:
@@ -370,24 +370,24 @@ class ClientConnection(RequestHandler):
 
     def _await_client(self) -> None:
         """Give the client ``send_timeout`` to take something of what is unsent."""
-        self._unsent = self._count_unsent()
+        self._taken = self._count_taken()
         self.expires_at = self._now() + self._reader.generation.entry.limits.send_timeout
 
-    def _count_unsent(self) -> int:
-        """Return the bytes that the client has not acknowledged: those here, and the kernel's.
+    def _count_taken(self) -> int:
+        """Return the bytes that the client has acknowledged since it connected; 0 at its end.
 
-        The kernel's count as well: what it holds may take minutes to go, while what is here stands
-        still.
+        What waits tells less: it stands still here while the kernel's share of it goes, and with
+        TLS there is more of it in between, in a transport that is not ours to ask.
         """
         transport = self.transport
         sock = None if transport is None else transport.get_extra_info("socket")
-        if transport is None or sock is None:  # TLS that has ended
+        if sock is None:  # TLS that has ended
             return 0
         try:
-            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
+            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)
         except (OSError, ValueError):  # closed, though the loop has not told yet
             return 0
-        return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
+        return int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
 
     # --- the end -----------------------------------------------------------------------------
 
@@ -409,7 +409,7 @@ class ClientConnection(RequestHandler):
         """End it: the client has taken nothing for too long, or has lingered long enough."""
         if self._linger_end != NEVER and self.transport and not self.transport.is_closing():
             self.force_close()  # a slow client may not have taken the end of its response yet
-        elif self._count_unsent() < self._unsent:
+        elif self._count_taken() > self._taken:
             self._await_client()
         else:
             self._abort()

@@ -159,6 +159,9 @@ class RequestReader:
         if self._inbox:
             waiting, self._inbox = self._inbox, b""
             self._take_head(waiting)
+            if self.state == WAIT and len(self._inbox) > _MAX_WAITING:
+                # A request takes less of what waits than one read would add to it.
+                self._pause()
 
     def close(self) -> bytes:
         """Read no more requests; return what waited."""
@@ -186,7 +189,7 @@ class RequestReader:
             self._break_body(Reject(408, "request_timeout", text))
         elif self.state == HEAD and self._inbox not in _NO_HEAD:
             text = "The request head did not arrive in time."
-            self._refuse(Reject(408, "request_timeout", text))
+            self._refuse(Reject(408, "request_timeout", text), self._inbox)
         else:
             self._connection.force_close()
 
@@ -205,8 +208,7 @@ class RequestReader:
                     return
             self._look_for_head(data, entry)
         except Reject as reject:
-            self.asks_head = data.removeprefix(_CRLF).startswith(b"HEAD ")
-            self._refuse(reject)
+            self._refuse(reject, data)
 
     def _look_for_head(self, data: bytes, entry: Entry) -> None:
         # RFC 9112 section 2.2: ignore one empty line before a request.
@@ -346,8 +348,9 @@ class RequestReader:
         lines: Sequence[tuple[bytes, bytes]] = message.raw_headers
         return lines
 
-    def _refuse(self, reject: Reject) -> None:
+    def _refuse(self, reject: Reject, data: bytes) -> None:
         """Give up on what cannot become an exchange; the connection ends with the answer."""
+        self.asks_head = data.removeprefix(_CRLF).startswith(b"HEAD ")
         self.close()
         self._connection.ready(reject)
 
@@ -358,7 +361,7 @@ class RequestReader:
             None if fields.length == CHUNKED else fields.length,
             pause=self._pause,
             resume=self._resume,
-            on_read=self._connection.send_continue if fields.expects_continue else None,
+            on_read=self._ask_for_body if fields.expects_continue else None,
         )
         if fields.length == CHUNKED:
             self._decoder = ChunkedDecoder(body, self.generation.entry.forbids_trailer)
@@ -366,7 +369,8 @@ class RequestReader:
             self._decoder = LengthDecoder(body, fields.length)
         self._body = body
         self.state = BODY
-        self._await_body()
+        if not fields.expects_continue:
+            self._await_body()
         if rest:
             self._take_body(rest)
         whole = body.take_all()
@@ -387,6 +391,12 @@ class RequestReader:
         self._body = self._decoder = None
         self.expires_at = NEVER
         self._inbox = rest
+
+    def _ask_for_body(self) -> None:
+        """Let the client send what it holds back: its time begins here."""
+        self._connection.send_continue()
+        if self.state == BODY:
+            self._await_body()
 
     def _await_body(self) -> None:
         self.expires_at = self._clock() + self.generation.entry.limits.body_timeout

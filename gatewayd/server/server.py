@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("gatewayd.server")
 
+# Seconds that TLS may take to say farewell; more than any response, as asyncio knows no "never".
+_LONGEST_SHUTDOWN = 24 * 60 * 60.0
+
 
 class Server:
     """Accepts connections and serves them with the running generation.
@@ -77,8 +80,9 @@ class Server:
                 backlog=limits.backlog,
                 ssl=self._tls.context if self._tls else None,
                 ssl_handshake_timeout=limits.header_timeout if self._tls else None,
-                # It holds for what is unsent as well, which has that time without TLS too.
-                ssl_shutdown_timeout=limits.send_timeout if self._tls else None,
+                # It holds for what is unsent as well: the connection's own deadline is the one that
+                # ends it, where the client takes nothing.
+                ssl_shutdown_timeout=_LONGEST_SHUTDOWN if self._tls else None,
             )
         )
 

@@ -171,6 +171,7 @@ def test_a_plus_is_a_space() -> None:
         ("X-Beta", "~(", "regular expression"),
         ("X-Beta", "~" + "x" * 1025, "regular expression"),
         ("Upgrade", "websocket", "Upgrade ends at the gateway's connection"),
+        ("Expect", "100-continue", "Expect ends at the gateway's connection"),
         ("content-length", "0", "content-length ends at"),
     ],
 )

@@ -106,6 +106,28 @@ async def test_what_waits_behind_a_request_is_bounded(serve: Serve) -> None:
     await sending
 
 
+async def test_what_waits_stays_bounded_from_request_to_request(serve: Serve) -> None:
+    """Each request takes a few bytes of what waits, and must not let in as much as a read has."""
+    waiting = []
+
+    async def slow(exchange: Exchange) -> Response:
+        for _ in range(5):
+            await asyncio.sleep(0)  # the loop reads what it may
+        waiting.append(len(connection._reader._inbox))
+        return Response(200)
+
+    served = await serve(slow)
+    wire = await served.connect()
+    connection = await served.connection()
+    sending = asyncio.create_task(wire.send_all(get() * 200_000))
+    for _ in range(500):
+        assert (await wire.read_answer()).status == 200
+    sending.cancel()
+    wire.reset()
+    await served.until_closed()
+    assert max(waiting) < 65536 + 512 * 1024  # one read of the event loop
+
+
 async def test_a_bad_request_does_not_spoil_the_good_one_before_it(serve: Serve) -> None:
     wire = await (await serve(echo)).connect()
     wire.send(get("/good") + b"BAD\r\n\r\n" + get("/never"))

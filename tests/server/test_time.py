@@ -82,6 +82,14 @@ async def test_dribbling_wins_no_time(client: Client, text: bytes) -> None:
     assert (await client.wire.read_answer()).status == 408
 
 
+async def test_who_asks_for_a_head_too_slowly_gets_no_more(client: Client) -> None:
+    client.send(b"HEAD / HTTP/1.1\r\n")
+    await client.wait(10)
+    head, _, body = (await client.wire.read_to_end()).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 408 ")
+    assert body == b""
+
+
 @pytest.mark.parametrize(("text", "more"), [(b"\r", b"\n"), (b"\r\n", b"\r"), (b"\r\n", b"\r\n")])
 async def test_empty_lines_win_no_time(client: Client, text: bytes, more: bytes) -> None:
     client.send(text)
@@ -146,6 +154,38 @@ async def test_time_that_the_gateway_takes_is_not_the_client_s(serve: Serve) -> 
     await client.wait(59)
     client.send(b"x" * (1_000_000 - HIGH_WATER - 1))
     assert (await wire.read_answer()).body == b"1000000"
+
+
+async def test_a_body_that_nobody_has_asked_for_has_all_the_time(serve: Serve) -> None:
+    gate = asyncio.Event()
+
+    async def slow(exchange: Exchange) -> Response:
+        await gate.wait()
+        return await read(exchange)
+
+    served = await serve(slow, TIMES)
+    wire = await served.connect()
+    client = Client(served, wire, await served.connection())
+    client.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
+    await client.wait(1000)
+    gate.set()
+    assert (await wire.read_answer()).status == 100
+    await client.wait(59)
+    client.send(b"x")
+    await client.wait(59)
+    assert client.open
+    await client.wait(1)
+    assert (await wire.read_answer()).status == 408
+
+
+async def test_a_body_that_was_asked_for_has_its_time(serve: Serve) -> None:
+    served = await serve(read, TIMES)
+    wire = await served.connect()
+    client = Client(served, wire, await served.connection())
+    client.send(POST[:-2] + b"Expect: 100-continue\r\n\r\n")
+    assert (await wire.read_answer()).status == 100
+    await client.wait(60)
+    assert (await wire.read_answer()).status == 408
 
 
 async def test_an_exchange_has_all_the_time_it_wants(serve: Serve) -> None:

@@ -10,18 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import ConfigError, Exchange, Response
+from gatewayd import ConfigError, Exchange, IterBody, Response
 from gatewayd.config.schema import TlsConfig
 from gatewayd.server.tls import TlsContext
 from tests.support.certificates import Authority
 from tests.support.in_process import InProcessGateway, serving
 from tests.support.plugins import answering, plugins_with
-from tests.support.raw import Wire
+from tests.support.raw import Wire, until
 from tests.support.tls_client import TlsClient
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
+
+    from tests.server.conftest import Served
+
+    Serve = Callable[..., Awaitable[Served]]
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n"
 
@@ -404,6 +408,109 @@ async def test_the_end_of_a_response_has_the_time_of_sending(
     async with serving(text, tmp_path, plugins_with(answering(much))) as gateway:
         received = await asyncio.to_thread(ask_and_read_late, gateway.port)
     assert len(received.partition(b"\r\n\r\n")[2]) == size
+
+
+async def much(exchange: Exchange) -> Response:
+    return Response(200, body=bytes(8_000_000))
+
+
+def listener(authority: Authority, more: str = "") -> str:
+    """Return settings of a listener with one certificate."""
+    one = sign(authority, "one", "gateway.test")
+    listed = f'{{ certificate = "{one["certificate"]}", key = "{one["key"]}" }}'
+    return f"tls.certificates = [{listed}]\n{more}"
+
+
+@pytest.mark.slow
+async def test_a_slow_client_has_more_than_the_time_of_sending_for_the_end(
+    serve: Serve, authority: Authority
+) -> None:
+    """The connection is closing, and the clock of its deadline stands still."""
+
+    def ask_and_read_late(port: int) -> bytes:
+        client = TlsClient(authority, port, "gateway.test")
+        try:
+            client.send(HEALTH)
+            client.read(1)
+            time.sleep(0.5)  # much longer than `send_timeout`, as a clock of TLS might count it
+            return client.read_to_end()
+        finally:
+            client.close()
+
+    served = await serve(much, listener(authority, "send_timeout = 0.05"))
+    received = await asyncio.to_thread(ask_and_read_late, served.gateway.port)
+    assert len(received.partition(b"\r\n\r\n")[2]) == 8_000_000
+
+
+async def test_a_client_that_never_takes_the_end_is_dropped_in_time(
+    serve: Serve, authority: Authority
+) -> None:
+    served = await serve(much, listener(authority, "send_timeout = 60"))
+    port = served.gateway.port
+    client = await asyncio.to_thread(TlsClient, authority, port, name="gateway.test")
+    try:
+        client.send(HEALTH)
+        connection = await served.connection()
+        await until(lambda: connection.transport is None or connection.transport.is_closing())
+        await served.wait_until_closed(60)
+    finally:
+        client.close()
+
+
+async def test_a_client_that_is_one_too_many_and_does_not_go_is_dropped_in_time(
+    serve: Serve, authority: Authority
+) -> None:
+    served = await serve(much, listener(authority, "max_connections = 1"))
+    server, port = served.gateway.server, served.gateway.port
+    first = await asyncio.to_thread(TlsClient, authority, port, name="gateway.test")
+    await until(lambda: server.open_connections)
+    second = await asyncio.to_thread(TlsClient, authority, port, name="gateway.test")
+    try:
+        await until(lambda: server.refused_connections)
+        await served.wait_until_closed(60)
+    finally:
+        first.close()
+        second.close()
+
+
+async def test_a_slow_client_that_takes_something_is_not_dropped(
+    serve: Serve, authority: Authority
+) -> None:
+    """What it takes, the kernel gets anew of what TLS has given away: nothing else grows less."""
+
+    async def answer(exchange: Exchange) -> Response:
+        return Response(200, body=IterBody(endless()))
+
+    served = await serve(answer, listener(authority, "send_timeout = 60"))
+    client = await asyncio.to_thread(TlsClient, authority, served.gateway.port, name="gateway.test")
+    try:
+        connection = await served.connection()
+        assert connection.transport is not None
+        # As little as a slow network lets the kernel hold.
+        sock = connection.transport.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 32768)
+        client.send(HEALTH)
+        await until(lambda: connection.writing_paused)
+        for _ in range(40):
+            await asyncio.to_thread(take, client, 50_000)
+            await served.wait(30)
+            assert served.gateway.server.open_connections == 1
+    finally:
+        client.close()
+    await served.until_closed()
+
+
+async def endless() -> AsyncGenerator[bytes, None]:
+    while True:
+        yield bytes(50_000)
+
+
+def take(client: TlsClient, count: int) -> None:
+    """Read that many bytes at least."""
+    while count > 0:
+        piece = client.read(min(count, 65536))
+        assert piece, "the connection has ended"
+        count -= len(piece)
 
 
 async def refused(gateway: InProcessGateway, context: ssl.SSLContext) -> None:
