@@ -192,16 +192,20 @@ async def keeps_exchanges_apart(subject: Subject) -> None:
 
 
 async def passes_cancellation(subject: Subject) -> None:
-    """Check that a cancelled exchange ends: the filter does not swallow the cancellation."""
+    """Check that a cancelled exchange ends, and is neither answered nor forwarded once more."""
     entered = asyncio.Event()
-    never: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    tried_again = False
 
     async def forward(_: Exchange) -> Response:
+        nonlocal tried_again
+        if call.cancelling():
+            tried_again = True
+            raise Reject(503, "refused_by_contract", "The client has left.")
         entered.set()
-        return await never
+        return await asyncio.get_running_loop().create_future()
 
     async with subject.running() as one:
-        call = asyncio.ensure_future(_call(one, subject.exchange(), forward))
+        call = asyncio.create_task(_call(one, subject.exchange(), forward))
         arrival = asyncio.ensure_future(entered.wait())
         await asyncio.wait([call, arrival], return_when=asyncio.FIRST_COMPLETED)
         arrival.cancel()
@@ -209,7 +213,9 @@ async def passes_cancellation(subject: Subject) -> None:
         call.cancel()
         await asyncio.wait([call])
         if forwarded:
-            subject.require(call.cancelled(), "swallows the cancellation of an exchange")
+            subject.require(
+                call.cancelled() and not tried_again, "swallows the cancellation of an exchange"
+            )
         elif not call.cancelled():
             call.exception()  # it answered or refused by itself
 

@@ -166,6 +166,16 @@ class Stubborn(Good):
             return Response(200)
 
 
+class Insistent(Good):
+    """A filter that tries again, also for a client that has left."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        try:
+            return await forward(exchange)
+        except BaseException:
+            return await forward(exchange)
+
+
 class Generous(Good):
     """A filter that turns refusals into answers."""
 
@@ -211,6 +221,7 @@ BROKEN = [
     (Confused, "keeps_exchanges_apart"),
     (Faulty, "keeps_exchanges_apart"),
     (Stubborn, "passes_cancellation"),
+    (Insistent, "passes_cancellation"),
     (Generous, "passes_refusals"),
     (Rewording, "passes_refusals"),
     (GenerousObserver, "passes_refusals"),
