@@ -53,6 +53,7 @@ class SpanQueue(SpanProcessor):
         self._exported = exported
         self._dropped = dropped
         self._waiting: deque[ReadableSpan] = deque()
+        self._taking = threading.Lock()  # spans out of the queue, which both threads do at the end
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._failing = False
@@ -77,16 +78,19 @@ class SpanQueue(SpanProcessor):
         self._send_all()
 
     def _send_all(self) -> None:
-        while self._waiting:
-            count = min(self._batch_size, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(count)]
+        while batch := self._take(self._batch_size):
             try:
                 sent = self._exporter.export(batch) is SpanExportResult.SUCCESS
             except Exception:
                 logger.exception("spans cannot be exported")
                 sent = False
-            (self._exported if sent else self._dropped).value += count
+            (self._exported if sent else self._dropped).value += len(batch)
             self._log_change(failing=not sent)
+
+    def _take(self, most: int) -> list[ReadableSpan]:
+        """Take spans out of the queue, those that have waited longest."""
+        with self._taking:
+            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     def _log_change(self, *, failing: bool) -> None:
         """Log the beginning and the end of an outage, not each batch of it."""
@@ -103,5 +107,6 @@ class SpanQueue(SpanProcessor):
         self._wake.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            self._dropped.value += len(self._waiting)
+            # Taken away from the thread, which would count them again as soon as it goes on.
+            self._dropped.value += len(self._take(self._queue_size))
         self._exporter.shutdown()  # also ends the pause before another try

@@ -141,6 +141,20 @@ def test_closing_does_not_wait_for_a_collector_that_hangs(
     assert counts["dropped"].value == 1
 
 
+def test_what_the_end_comes_too_early_for_counts_once(
+    make_queue: Callable[..., SpanQueue], collector: Collector, counts: dict[str, Cell]
+) -> None:
+    collector.may_answer.clear()
+    collector.result = SpanExportResult.FAILURE
+    queue = make_queue(batch_size=1)
+    queue.on_end(SPAN)
+    assert collector.asked.acquire(timeout=SECONDS)  # the thread holds this one
+    queue.on_end(SPAN)
+    queue.close(0.01)  # after which the collector answers, and the thread goes on
+    queue.close(SECONDS)
+    assert counts["dropped"].value == 2
+
+
 def test_after_closing_nothing_is_taken(
     make_queue: Callable[..., SpanQueue], counts: dict[str, Cell]
 ) -> None:
