@@ -166,7 +166,7 @@ async def closes_what_it_opens(subject: Subject) -> None:
 
 
 async def keeps_exchanges_apart(subject: Subject) -> None:
-    """Check that exchanges that run together get their own responses, and leave no attributes."""
+    """Check that exchanges that run together get their own responses, and leave nothing behind."""
 
     async def forward(exchange: Exchange) -> Response:
         await asyncio.sleep(0)  # lets the others in
@@ -180,6 +180,8 @@ async def keeps_exchanges_apart(subject: Subject) -> None:
             *(_call(one, exchange, forward) for exchange in exchanges), return_exceptions=True
         )
         added = set(vars(one)) - attributes
+        theirs = [*exchanges, *(each.request for each in exchanges), *answers.values()]
+        added |= {name for name, value in vars(one).items() if any(value is it for it in theirs)}
     subject.require(not added, f"keeps state of exchanges in {sorted(added)}")
     for exchange, result in zip(exchanges, results, strict=True):
         subject.require(
@@ -202,7 +204,8 @@ async def passes_cancellation(subject: Subject) -> None:
             tried_again = True
             raise Reject(503, "refused_by_contract", "The client has left.")
         entered.set()
-        return await asyncio.get_running_loop().create_future()
+        never: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        return await never
 
     async with subject.running() as one:
         call = asyncio.create_task(_call(one, subject.exchange(), forward))

@@ -136,6 +136,18 @@ class Forgetful(Good):
         return await forward(exchange)
 
 
+class ForgetfulFromTheStart(Good):
+    """A filter that keeps an exchange's state on itself, in an attribute that it has before."""
+
+    def __init__(self, config: FilterConfig, gateway: Any) -> None:
+        super().__init__(config, gateway)
+        self.response: Response | None = None
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        self.response = await forward(exchange)
+        return self.response
+
+
 class Confused(Good):
     """A filter that mixes up exchanges."""
 
@@ -218,6 +230,7 @@ BROKEN = [
     (Leaky, "closes_what_it_opens"),
     (Trusting, "closes_what_it_opens"),
     (Forgetful, "keeps_exchanges_apart"),
+    (ForgetfulFromTheStart, "keeps_exchanges_apart"),
     (Confused, "keeps_exchanges_apart"),
     (Faulty, "keeps_exchanges_apart"),
     (Stubborn, "passes_cancellation"),
