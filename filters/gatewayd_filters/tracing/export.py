@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gatewayd import Cell
 
 logger = logging.getLogger("gatewayd.filters.tracing")
+# OpenTelemetry's exporter tells of each batch that fails, once a second or more in an outage.
+_exporter_log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+_MOST_TOLD = 8  # kinds of events of the exporter in one outage; it has some five
 
 
 class SpanQueue(SpanProcessor):
@@ -57,8 +60,10 @@ class SpanQueue(SpanProcessor):
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._failing = False
+        self._told: set[str] = set()  # by the exporter, in this outage
         # A daemon: a collector that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="gatewayd spans", daemon=True)
+        _exporter_log.addFilter(self._is_new)
         self._thread.start()
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -76,6 +81,7 @@ class SpanQueue(SpanProcessor):
             self._wake.clear()
             self._send_all()
         self._send_all()
+        _exporter_log.removeFilter(self._is_new)
 
     def _send_all(self) -> None:
         while batch := self._take(self._batch_size):
@@ -94,12 +100,24 @@ class SpanQueue(SpanProcessor):
 
     def _log_change(self, *, failing: bool) -> None:
         """Log the beginning and the end of an outage, not each batch of it."""
+        if not failing:
+            self._told.clear()
         if failing != self._failing:
             self._failing = failing
             if failing:
                 logger.warning("the trace collector takes no spans; they are dropped and counted")
             else:
                 logger.info("the trace collector takes spans again")
+
+    def _is_new(self, event: logging.LogRecord) -> bool:
+        """Whether the exporter has not said the like in this outage; for the log."""
+        if event.thread != self._thread.ident:
+            return True  # of another queue's exporter
+        kind = str(event.msg)
+        if kind in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add(kind)
+        return True
 
     def close(self, timeout: float) -> None:
         """Send what waits, for so many seconds at most; blocks, so it is for another thread."""
