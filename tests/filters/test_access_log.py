@@ -318,6 +318,7 @@ REDACTED = [
     ("Bearer-Token=x", "Bearer-Token=[redacted]"),
     ("client_secret=x", "client_secret=[redacted]"),
     ("user[new_password]=x", "user[new_password]=[redacted]"),
+    ("X-Amz-Signature=x", "X-Amz-Signature=[redacted]"),
 ]
 SHOWN = [
     "", "q=1", "tokens=x", "mytoken=x", "a[b]=x", "a[tokens]=x", "[]=x", "[=x", "token",
@@ -337,8 +338,12 @@ def test_other_parameters_are_shown(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["access_token", "api_key", "password", "secret", "signature", "code", "token"]
-)
+    "name",
+    [
+        "access_token", "accessToken", "api_key", "apiKey", "clientSecret", "code", "idToken",
+        "password", "refreshToken", "secret", "signature", "token", "X-Goog-Signature",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("form", ["json", "text"])
 async def test_the_usual_credentials_are_in_no_line(tmp_path: Path, name: str, form: str) -> None:
     path = tmp_path / "access.log"

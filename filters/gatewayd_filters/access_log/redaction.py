@@ -11,8 +11,10 @@ if TYPE_CHECKING:
 
 # Some origins separate by semicolons as well (HTML 4, appendix B.2.2).
 _SEPARATOR = re.compile("([&;])")
-# Whatever stands before: ``bearer_token``, ``client-secret``.
-_SECRET_ENDS = ("_token", "-token", "_secret", "-secret", "_password", "-password")
+# Whatever stands before: ``bearer_token``, ``client-secret``, ``X-Amz-Signature``.
+_SECRET_ENDS = (
+    "_token", "-token", "_secret", "-secret", "_password", "-password", "_signature", "-signature",
+)  # fmt: skip
 REDACTED = "[redacted]"
 LONGEST = 4096
 """Characters of a value that are logged; what a client sends may be longer than a log should be."""
