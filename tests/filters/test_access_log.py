@@ -276,6 +276,17 @@ def test_cookies_that_are_set_are_never_shown() -> None:
     assert line["http.response.header.set-cookie"] == "[redacted]"
 
 
+@pytest.mark.parametrize("name", ["Location", "Content-Location"])
+@pytest.mark.parametrize("mark", ["?", "#"])
+def test_credentials_in_a_redirect_are_never_shown(name: str, mark: str) -> None:
+    url = f"https://app.example/cb{mark}access_token=s3cret&state=1"
+    line = as_json(
+        ended(make_exchange(), headers=Headers.of([(name, url)])), response_headers=[name]
+    )
+    shown = f"https://app.example/cb{mark}access_token=[redacted]&state=1"
+    assert line[f"http.response.header.{name.lower()}"] == shown
+
+
 def test_fields_to_redact_can_be_named() -> None:
     exchange = ended(make_exchange(headers={"X-Session": "s3cret"}))
     line = as_json(exchange, request_headers=["X-Session"], redact_headers=["x-SESSION"])
