@@ -7,6 +7,7 @@ logs while it serves must not wait for a pipe that nobody reads.
 from __future__ import annotations
 
 import logging
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 _FLUSH_SECONDS = 2.0
 _UNTIL_CONFIGURED = 10_000
 _MAX_CHARACTERS = 16_384  # of a text, which may be a stack
+# What a terminal obeys, or some readers take for the end of a line; an error's text may hold what a
+# client has sent.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 # Severity numbers of OpenTelemetry's log data model.
 _SEVERITIES = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
 
@@ -32,7 +36,8 @@ class _TextFormatter(logging.Formatter):
     default_msec_format = "%s.%03dZ"
 
     def format(self, record: logging.LogRecord) -> str:
-        return super().format(record)[:_MAX_CHARACTERS].replace("\n", "\n    ")
+        text = super().format(record)[:_MAX_CHARACTERS].replace("\n", "\n    ")
+        return _UNSAFE.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 _TEXT = _TextFormatter("%(asctime)s %(levelname)s %(name)s[%(process)d] %(message)s")

@@ -60,7 +60,9 @@ def client_of(peer: Peer, index: Mapping[bytes, bytes], trusted: Networks) -> Pe
             ip = parse_address(candidate)
         except ValueError:
             break  # not an address: nothing left of it can be relied on
-        address = str(ip)
+        # Without the zone (RFC 4007 section 11): it means something on that proxy only, and may be
+        # any text, which then would stand in logs and in fields for the upstream.
+        address = str(ip).partition("%")[0]
         if ip not in trusted:
             break
     if address is None and scheme is None:

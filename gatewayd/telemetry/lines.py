@@ -217,10 +217,11 @@ class LineWriter:
             except FileNotFoundError:
                 moved = True
             if moved:
-                fresh = _open(self._path)
-                os.close(self._descriptor)
-                self._descriptor = fresh
+                old, self._descriptor = self._descriptor, _open(self._path)
                 self._torn = False
+                # Last, as it may fail and closes all the same: the number may be another file's or
+                # a client's by now.
+                os.close(old)
 
     def _is_regular(self) -> bool:
         try:

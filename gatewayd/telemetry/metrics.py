@@ -11,8 +11,10 @@ label value ``other``, so that no client can fill the memory with names.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +28,10 @@ OTHER = "other"
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Upper bounds for durations: from a millisecond, in which a near origin answers, to the half
 minute after which most clients have gone."""
+
+# https://prometheus.io/docs/concepts/data_model/; a colon is for rules, two underscores for itself.
+_NAME = re.compile("[a-zA-Z_][a-zA-Z0-9_]*")
+_LABEL = re.compile("(?!__)[a-zA-Z_][a-zA-Z0-9_]*")
 
 Kind: TypeAlias = Literal["counter", "gauge", "histogram"]
 Combine: TypeAlias = Literal["sum", "max", "min", "worker"]
@@ -122,13 +128,15 @@ class Family(Generic[CellT]):
         """Return the cell of these label values, in the order of ``label_names``.
 
         Raises:
-            ValueError: there are more or fewer values than labels.
+            ValueError: there are more or fewer values than labels, or one is no text.
 
         """
         cell = self._cells.get(values)
         if cell is None:
             if len(values) != len(self.label_names):
                 raise ValueError(f"{self.name} has the labels {self.label_names}, not {values}")
+            if not all(isinstance(value, str) for value in values):
+                raise ValueError(f"{self.name}: values of labels are text, not {values}")
             if len(self._cells) >= self._max_cells:
                 self.overflowed += 1
                 values = (OTHER,) * len(values)
@@ -162,7 +170,8 @@ class Metrics:
         """Return the counter of that name; ``_total`` is added where it is shown.
 
         Raises:
-            ValueError: there is a family of that name with another kind or other labels.
+            ValueError: there is a family of that name with another kind or other labels, or the
+                names are none that Prometheus reads.
 
         """
         return self._family(Family(name, help, "counter", labels, Cell, max_cells))
@@ -191,13 +200,19 @@ class Metrics:
         bounds: Sequence[float] = SECONDS,
         max_cells: int = MAX_CELLS,
     ) -> Family[Histogram]:
-        """Return the histogram of that name; raises as :meth:`counter` does."""
+        """Return the histogram of that name; raises as :meth:`counter` does.
+
+        ``bounds`` ascend; one above all others is added.
+        """
         steps = tuple(bounds)
+        if list(steps) != sorted(set(steps)) or not all(map(isfinite, steps)):
+            raise ValueError(f"metric {name}: bounds have to ascend, and to be finite")
         return self._family(
             Family(name, help, "histogram", labels, lambda: Histogram(steps), max_cells)
         )
 
     def _family(self, family: Family[CellT]) -> Family[CellT]:
+        _check_names(family)
         known = self._families.setdefault(family.name, family)
         if (known.kind, known.label_names) != (family.kind, family.label_names):
             raise ValueError(f"metric {family.name} exists with another kind or other labels")
@@ -220,3 +235,16 @@ class Metrics:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._families)
+
+
+def _check_names(family: Family[Any]) -> None:
+    """Raise :class:`ValueError` for names that would make the page of all families unreadable."""
+    if not _NAME.fullmatch(family.name):
+        raise ValueError(f"not a metric's name: {family.name!r}")
+    taken = {"le"} if family.kind == "histogram" else set()
+    if family.combine == "worker":
+        taken.add("worker")
+    for label in family.label_names:
+        if label in taken or not _LABEL.fullmatch(label):
+            raise ValueError(f"metric {family.name} cannot have a label {label!r}")
+        taken.add(label)

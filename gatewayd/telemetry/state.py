@@ -108,8 +108,11 @@ class StateMetrics:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         self._cpu.value = usage.ru_utime + usage.ru_stime
         self._memory.value = _resident_bytes()
-        for path, expires_at in server.certificates().items():
+        certificates = server.certificates()
+        for path, expires_at in certificates.items():
             self._expiry.labels(path).value = expires_at
+        for gone in self._expiry.cells().keys() - {(path,) for path in certificates}:
+            self._expiry.forget(*gone)
         self._read_services()
 
     def _read_services(self) -> None:

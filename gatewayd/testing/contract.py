@@ -166,7 +166,7 @@ async def closes_what_it_opens(subject: Subject) -> None:
 
 
 async def keeps_exchanges_apart(subject: Subject) -> None:
-    """Check that exchanges that run together get their own responses, and leave no attributes."""
+    """Check that exchanges that run together get their own responses, and leave nothing behind."""
 
     async def forward(exchange: Exchange) -> Response:
         await asyncio.sleep(0)  # lets the others in
@@ -180,6 +180,8 @@ async def keeps_exchanges_apart(subject: Subject) -> None:
             *(_call(one, exchange, forward) for exchange in exchanges), return_exceptions=True
         )
         added = set(vars(one)) - attributes
+        theirs = [*exchanges, *(each.request for each in exchanges), *answers.values()]
+        added |= {name for name, value in vars(one).items() if any(value is it for it in theirs)}
     subject.require(not added, f"keeps state of exchanges in {sorted(added)}")
     for exchange, result in zip(exchanges, results, strict=True):
         subject.require(
@@ -192,16 +194,21 @@ async def keeps_exchanges_apart(subject: Subject) -> None:
 
 
 async def passes_cancellation(subject: Subject) -> None:
-    """Check that a cancelled exchange ends: the filter does not swallow the cancellation."""
+    """Check that a cancelled exchange ends, and is neither answered nor forwarded once more."""
     entered = asyncio.Event()
-    never: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+    tried_again = False
 
     async def forward(_: Exchange) -> Response:
+        nonlocal tried_again
+        if call.cancelling():
+            tried_again = True
+            raise Reject(503, "refused_by_contract", "The client has left.")
         entered.set()
+        never: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         return await never
 
     async with subject.running() as one:
-        call = asyncio.ensure_future(_call(one, subject.exchange(), forward))
+        call = asyncio.create_task(_call(one, subject.exchange(), forward))
         arrival = asyncio.ensure_future(entered.wait())
         await asyncio.wait([call, arrival], return_when=asyncio.FIRST_COMPLETED)
         arrival.cancel()
@@ -209,7 +216,9 @@ async def passes_cancellation(subject: Subject) -> None:
         call.cancel()
         await asyncio.wait([call])
         if forwarded:
-            subject.require(call.cancelled(), "swallows the cancellation of an exchange")
+            subject.require(
+                call.cancelled() and not tried_again, "swallows the cancellation of an exchange"
+            )
         elif not call.cancelled():
             call.exception()  # it answered or refused by itself
 

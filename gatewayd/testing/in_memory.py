@@ -19,6 +19,7 @@ from gatewayd.generation import Generations
 from gatewayd.headers import Headers
 from gatewayd.registry import Plugins, Registry
 from gatewayd.server.entry import make_request
+from gatewayd.server.response import NONE, frame
 from gatewayd.testing.clock import FakeClock
 from gatewayd.testing.exchanges import Recorder, pairs, read_body
 from gatewayd.timers import Sweeper
@@ -66,6 +67,8 @@ class InMemoryGateway:
     ) -> Response:
         """Run a request through the gateway; return the response, its body read.
 
+        There is none where a client would get none, such as for HEAD.
+
         Args:
             method: Method.
             target: Request target, as a client would send it.
@@ -85,16 +88,31 @@ class InMemoryGateway:
             return problem_response(reject, new_request_id())
         request.body = body
         exchange = Exchange(request, received_at=self._clock())
+        error: BaseException | None = None
         try:
             response = await generation.pipeline(exchange)
-            response.body = await read_body(response)
+            framing, _ = frame(response, method, HTTP_1_1)
+            response.body = sent = await _what_is_sent(response, framing)
+            exchange.sent = len(sent)
+        except BaseException as failure:
+            error = failure
+            raise
         finally:
-            failures = exchange.finish()
-            generation.gateway.ended.add(exchange, None)
+            failures = exchange.finish(error)
+            generation.gateway.ended.add(exchange, error)
             generation.gateway.ended.flush()
         if failures:
             raise ExceptionGroup("callbacks of on_finish failed", failures)
         return response
+
+
+async def _what_is_sent(response: Response, framing: str) -> bytes:
+    """Read the body as the server does: not at all where a client gets none."""
+    if framing != NONE:
+        return await read_body(response)
+    if not isinstance(response.body, bytes):
+        await response.body.aclose()
+    return b""
 
 
 @asynccontextmanager

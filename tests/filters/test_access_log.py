@@ -276,6 +276,17 @@ def test_cookies_that_are_set_are_never_shown() -> None:
     assert line["http.response.header.set-cookie"] == "[redacted]"
 
 
+@pytest.mark.parametrize("name", ["Location", "Content-Location"])
+@pytest.mark.parametrize("mark", ["?", "#"])
+def test_credentials_in_a_redirect_are_never_shown(name: str, mark: str) -> None:
+    url = f"https://app.example/cb{mark}access_token=s3cret&state=1"
+    line = as_json(
+        ended(make_exchange(), headers=Headers.of([(name, url)])), response_headers=[name]
+    )
+    shown = f"https://app.example/cb{mark}access_token=[redacted]&state=1"
+    assert line[f"http.response.header.{name.lower()}"] == shown
+
+
 def test_fields_to_redact_can_be_named() -> None:
     exchange = ended(make_exchange(headers={"X-Session": "s3cret"}))
     line = as_json(exchange, request_headers=["X-Session"], redact_headers=["x-SESSION"])
@@ -318,6 +329,7 @@ REDACTED = [
     ("Bearer-Token=x", "Bearer-Token=[redacted]"),
     ("client_secret=x", "client_secret=[redacted]"),
     ("user[new_password]=x", "user[new_password]=[redacted]"),
+    ("X-Amz-Signature=x", "X-Amz-Signature=[redacted]"),
 ]
 SHOWN = [
     "", "q=1", "tokens=x", "mytoken=x", "a[b]=x", "a[tokens]=x", "[]=x", "[=x", "token",
@@ -337,8 +349,12 @@ def test_other_parameters_are_shown(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["access_token", "api_key", "password", "secret", "signature", "code", "token"]
-)
+    "name",
+    [
+        "access_token", "accessToken", "api_key", "apiKey", "clientSecret", "code", "idToken",
+        "password", "refreshToken", "secret", "signature", "token", "X-Goog-Signature",
+    ],
+)  # fmt: skip
 @pytest.mark.parametrize("form", ["json", "text"])
 async def test_the_usual_credentials_are_in_no_line(tmp_path: Path, name: str, form: str) -> None:
     path = tmp_path / "access.log"

@@ -108,6 +108,16 @@ def test_text_has_exceptions_below_the_line() -> None:
     assert last.startswith("    KeyError: ")
 
 
+def test_text_has_nothing_that_looks_like_another_line_or_steers_a_terminal() -> None:
+    code = r'log.info("\r \x0b \x1b[2J \x7f \x85 \x9b \u2028 \0")'
+    shown = r"\r \x0b \x1b[2J \x7f \x85 \x9b \u2028 \x00"
+    assert texts(code) == [("INFO", "gatewayd.server", shown)]
+
+
+def test_text_keeps_what_does_no_harm() -> None:
+    assert texts(r'log.info("\ta b\xe9\\")') == [("INFO", "gatewayd.server", "\ta b\xe9\\")]
+
+
 def test_no_exception_is_made_up() -> None:
     (line,) = objects('log.error("x", exc_info=True)')
     assert not [name for name in line if name.startswith("exception")]

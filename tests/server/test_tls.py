@@ -13,6 +13,7 @@ import pytest
 from gatewayd import ConfigError, Exchange, IterBody, Response
 from gatewayd.config.schema import TlsConfig
 from gatewayd.server.tls import TlsContext
+from gatewayd.telemetry.state import StateMetrics
 from tests.support.certificates import Authority
 from tests.support.in_process import InProcessGateway, serving
 from tests.support.plugins import answering, plugins_with
@@ -271,6 +272,28 @@ async def test_a_reload_can_demand_client_certificates(
         await refused(gateway, authority.client_context())
         client = authority.client_context(authority.issue("client.test"))
         assert await served_name(gateway, client, "gateway.test")
+
+
+async def test_a_certificate_that_is_not_served_any_more_has_no_expiry_to_watch(
+    two_names: InProcessGateway, authority: Authority
+) -> None:
+    metrics = two_names.generations.kept.metrics
+    state = StateMetrics(two_names.generations, two_names.server)
+
+    def shown() -> set[str]:
+        families = {family.name: family for family in metrics.read()}
+        return {
+            file for (file,) in families["gatewayd_certificate_expiry_timestamp_seconds"].cells()
+        }
+
+    before = shown()
+    third = sign(authority, "third", "third.test")
+    generation = await two_names.adopt(config(third))
+    tls = generation.loaded.config.server.tls
+    assert tls is not None
+    two_names.server.reload_tls(tls)
+    assert (len(before), shown()) == (2, {third["certificate"]})
+    state.close()
 
 
 @pytest.mark.parametrize("resumed", [False, True], ids=["open", "resumed"])

@@ -60,6 +60,27 @@ def test_a_file_that_was_moved_away_is_made_again(tmp_path: Path, move: str) -> 
     assert file.read_bytes() == b"two\n"
 
 
+def test_a_moved_file_that_fails_when_it_is_closed_is_let_go_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.close
+
+    def close(descriptor: int) -> None:
+        real(descriptor)  # which Linux does in any case (close(2))
+        raise OSError(errno.EIO, "late failure of a network's disk")
+
+    file = tmp_path / "log"
+    lines = writer(file)
+    file.unlink()
+    with monkeypatch.context() as patches:
+        patches.setattr("gatewayd.telemetry.lines.os.close", close)
+        lines.write(b"one\n")
+        wait_until(lambda: "0 wait" in repr(lines), 10, "the first line")
+    lines.write(b"two\n")
+    lines.close(10)
+    assert file.read_bytes() == b"one\ntwo\n"
+
+
 def test_no_lines_wake_nobody(tmp_path: Path) -> None:
     lines = writer(tmp_path / "log")
     (tmp_path / "log").unlink()

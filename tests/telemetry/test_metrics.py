@@ -1,12 +1,16 @@
-"""Histograms: where many observations are counted at once."""
+"""Metrics of a worker: what may be counted, and where many observations are counted at once."""
 
 from __future__ import annotations
 
 from random import Random
+from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd.telemetry.metrics import SECONDS, Histogram
+from gatewayd.telemetry.metrics import SECONDS, Histogram, Metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def one_by_one(values: list[float]) -> Histogram:
@@ -38,3 +42,29 @@ def test_observations_are_added_to_earlier_ones() -> None:
     histogram.observe_all([0.5, 2.0])
     histogram.observe_all([3.0])
     assert (histogram.counts, histogram.sum) == ([1, 2], 5.5)
+
+
+# Each would make the page unreadable for Prometheus, with all that others count.
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda metrics: metrics.counter("my-requests", ""), id="name"),
+        pytest.param(lambda metrics: metrics.counter("", ""), id="no name"),
+        pytest.param(lambda metrics: metrics.counter("a", "", ("b-c",)), id="label"),
+        pytest.param(lambda metrics: metrics.counter("a", "", ("__b",)), id="reserved label"),
+        pytest.param(lambda metrics: metrics.gauge("a", "", ("b", "b")), id="label twice"),
+        pytest.param(lambda metrics: metrics.histogram("a", "", ("le",)), id="label of bounds"),
+        pytest.param(
+            lambda metrics: metrics.gauge("a", "", ("worker",), combine="worker"),
+            id="label of workers",
+        ),
+        pytest.param(lambda metrics: metrics.histogram("a", "", bounds=(2, 1)), id="descending"),
+        pytest.param(
+            lambda metrics: metrics.histogram("a", "", bounds=(1, float("inf"))), id="infinite"
+        ),
+        pytest.param(lambda metrics: metrics.counter("a", "", ("b",)).labels(200), id="number"),
+    ],
+)
+def test_what_prometheus_could_not_read_is_refused(make: Callable[[Metrics], object]) -> None:
+    with pytest.raises(ValueError, match=r"name|label|bounds"):
+        make(Metrics())

@@ -136,6 +136,18 @@ class Forgetful(Good):
         return await forward(exchange)
 
 
+class ForgetfulFromTheStart(Good):
+    """A filter that keeps an exchange's state on itself, in an attribute that it has before."""
+
+    def __init__(self, config: FilterConfig, gateway: Any) -> None:
+        super().__init__(config, gateway)
+        self.response: Response | None = None
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        self.response = await forward(exchange)
+        return self.response
+
+
 class Confused(Good):
     """A filter that mixes up exchanges."""
 
@@ -164,6 +176,16 @@ class Stubborn(Good):
             return await forward(exchange)
         except asyncio.CancelledError:
             return Response(200)
+
+
+class Insistent(Good):
+    """A filter that tries again, also for a client that has left."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        try:
+            return await forward(exchange)
+        except BaseException:
+            return await forward(exchange)
 
 
 class Generous(Good):
@@ -208,9 +230,11 @@ BROKEN = [
     (Leaky, "closes_what_it_opens"),
     (Trusting, "closes_what_it_opens"),
     (Forgetful, "keeps_exchanges_apart"),
+    (ForgetfulFromTheStart, "keeps_exchanges_apart"),
     (Confused, "keeps_exchanges_apart"),
     (Faulty, "keeps_exchanges_apart"),
     (Stubborn, "passes_cancellation"),
+    (Insistent, "passes_cancellation"),
     (Generous, "passes_refusals"),
     (Rewording, "passes_refusals"),
     (GenerousObserver, "passes_refusals"),

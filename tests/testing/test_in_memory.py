@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,10 +14,14 @@ from gatewayd import (
     FilterConfig,
     Forward,
     GatewayError,
+    IterBody,
     Response,
     UpstreamReset,
 )
 from gatewayd.testing import FakeClock, Recorder, in_memory, read_body
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
 
 CONFIG = """
 pipeline.filters = ["request_id", "route_match", "balancer", "upstream"]
@@ -100,6 +105,31 @@ async def test_callbacks_of_the_end_are_run() -> None:
     async with in_memory(CONFIG, upstream=recorder) as gateway:
         await gateway.send("GET", "/items/1")
     assert ended == [(recorder.exchanges[0], None)]
+
+
+async def test_what_breaks_a_response_off_is_told_at_the_end() -> None:
+    ended = []
+
+    async def broken() -> AsyncIterator[bytes]:
+        yield b"half"
+        raise ConnectionResetError("origin left")
+
+    def upstream(exchange: Exchange) -> Response:
+        exchange.on_finish(lambda exchange, error: ended.append((exchange.sent, error)))
+        return Response(200, body=IterBody(broken()))
+
+    async with in_memory(CONFIG, upstream=Recorder(upstream)) as gateway:
+        with pytest.raises(ConnectionResetError) as caught:
+            await gateway.send("GET", "/items/1")
+    assert ended == [(0, caught.value)]
+
+
+@pytest.mark.parametrize(("method", "sent"), [("GET", b"four"), ("HEAD", b"")])
+async def test_what_is_sent_is_counted(method: str, sent: bytes) -> None:
+    upstream = Recorder(Response(200, body=b"four"))
+    async with in_memory(CONFIG, upstream=upstream) as gateway:
+        response = await gateway.send(method, "/items/1")
+    assert (response.body, upstream.exchanges[0].sent) == (sent, len(sent))
 
 
 async def test_filters_of_a_test_stand_beside_the_installed_ones() -> None:

@@ -12,8 +12,9 @@ SECRET_FIELDS = (
     "Authorization", "Proxy-Authorization", "Cookie", "Set-Cookie", "X-API-Key",
 )  # fmt: skip
 SECRET_PARAMETERS = (
-    "access_token", "api_key", "apikey", "api-key", "auth", "client_secret", "code", "id_token",
-    "jwt", "key", "password", "passwd", "refresh_token", "secret", "sig", "signature", "token",
+    "access_token", "accesstoken", "api_key", "apikey", "api-key", "auth", "client_secret",
+    "clientsecret", "code", "id_token", "idtoken", "jwt", "key", "password", "passwd",
+    "refresh_token", "refreshtoken", "secret", "sig", "signature", "token",
 )  # fmt: skip
 
 
@@ -41,8 +42,8 @@ class AccessLogConfig(FilterConfig):
     `Set-Cookie` and `X-API-Key`."""
     redact_query: tuple[Annotated[str, Field(min_length=1)], ...] = ()
     """Query parameters whose values are not shown, beside the usual names of credentials, such as
-    `token`, `api_key`, `password`, `signature`, `code`, and what ends in `_token`, `_secret` or
-    `_password`, with `-` for `_` as well."""
+    `token`, `api_key`, `accessToken`, `password`, `code`, and what ends in `_token`, `_secret`,
+    `_password` or `_signature`, with `-` for `_` as well."""
     queue_size: int = Field(10_000, ge=100, le=1_000_000)
     """Lines that may wait while the destination takes none, for each worker; those beyond are
     dropped and counted."""

@@ -11,8 +11,12 @@ if TYPE_CHECKING:
 
 # Some origins separate by semicolons as well (HTML 4, appendix B.2.2).
 _SEPARATOR = re.compile("([&;])")
-# Whatever stands before: ``bearer_token``, ``client-secret``.
-_SECRET_ENDS = ("_token", "-token", "_secret", "-secret", "_password", "-password")
+# The fragment as well: OAuth's implicit grant answers with a token there (RFC 6749 section 4.2.2).
+_SEPARATOR_IN_URL = re.compile("([&;?#])")
+# Whatever stands before: ``bearer_token``, ``client-secret``, ``X-Amz-Signature``.
+_SECRET_ENDS = (
+    "_token", "-token", "_secret", "-secret", "_password", "-password", "_signature", "-signature",
+)  # fmt: skip
 REDACTED = "[redacted]"
 LONGEST = 4096
 """Characters of a value that are logged; what a client sends may be longer than a log should be."""
@@ -35,9 +39,10 @@ class Redaction:
         return "".join(map(self._parameter, _SEPARATOR.split(query)))
 
     def url(self, url: str) -> str:
-        """Return a URL, such as that of Referer, with its query redacted."""
-        before, mark, query = url.partition("?")
-        return f"{before}?{self.query(query)}" if mark else url
+        """Return a URL, such as that of Referer, with its query and its fragment redacted."""
+        if "?" not in url and "#" not in url:
+            return url
+        return "".join(map(self._parameter, _SEPARATOR_IN_URL.split(url)))
 
     def _parameter(self, parameter: str) -> str:
         name, equals, _ = parameter.partition("=")

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 CLIENT_LEFT = 499
 """What stands for the status where the client has left before there was one, as in nginx."""
 
+# What logs in by OAuth or OpenID Connect is redirected with a code or a token.
+_URLS = frozenset({b"referer", b"location", b"content-location"})
+
 VERSIONS = ("1.0", "1.1")
 """Names of the protocol's versions, by their minor numbers."""
 
@@ -45,7 +48,7 @@ class Shown:
         if key in self._secret:
             return REDACTED
         text = value.decode("latin-1")
-        return self._url(text) if key == b"referer" else text
+        return self._url(text) if key in _URLS else text
 
 
 def reason(exchange: Exchange) -> str | None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from gatewayd import Cell
 
 logger = logging.getLogger("gatewayd.filters.tracing")
+# OpenTelemetry's exporter tells of each batch that fails, once a second or more in an outage.
+_exporter_log = logging.getLogger("opentelemetry.exporter.otlp.proto.http.trace_exporter")
+_MOST_TOLD = 8  # kinds of events of the exporter in one outage; it has some five
 
 
 class SpanQueue(SpanProcessor):
@@ -53,11 +56,14 @@ class SpanQueue(SpanProcessor):
         self._exported = exported
         self._dropped = dropped
         self._waiting: deque[ReadableSpan] = deque()
+        self._taking = threading.Lock()  # spans out of the queue, which both threads do at the end
         self._wake = threading.Event()
         self._closing = threading.Event()
         self._failing = False
+        self._told: set[str] = set()  # by the exporter, in this outage
         # A daemon: a collector that hangs must not keep the process from ending.
         self._thread = threading.Thread(target=self._run, name="gatewayd spans", daemon=True)
+        _exporter_log.addFilter(self._is_new)
         self._thread.start()
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -75,21 +81,27 @@ class SpanQueue(SpanProcessor):
             self._wake.clear()
             self._send_all()
         self._send_all()
+        _exporter_log.removeFilter(self._is_new)
 
     def _send_all(self) -> None:
-        while self._waiting:
-            count = min(self._batch_size, len(self._waiting))
-            batch = [self._waiting.popleft() for _ in range(count)]
+        while batch := self._take(self._batch_size):
             try:
                 sent = self._exporter.export(batch) is SpanExportResult.SUCCESS
             except Exception:
                 logger.exception("spans cannot be exported")
                 sent = False
-            (self._exported if sent else self._dropped).value += count
+            (self._exported if sent else self._dropped).value += len(batch)
             self._log_change(failing=not sent)
+
+    def _take(self, most: int) -> list[ReadableSpan]:
+        """Take spans out of the queue, those that have waited longest."""
+        with self._taking:
+            return [self._waiting.popleft() for _ in range(min(most, len(self._waiting)))]
 
     def _log_change(self, *, failing: bool) -> None:
         """Log the beginning and the end of an outage, not each batch of it."""
+        if not failing:
+            self._told.clear()
         if failing != self._failing:
             self._failing = failing
             if failing:
@@ -97,11 +109,22 @@ class SpanQueue(SpanProcessor):
             else:
                 logger.info("the trace collector takes spans again")
 
+    def _is_new(self, event: logging.LogRecord) -> bool:
+        """Whether the exporter has not said the like in this outage; for the log."""
+        if event.thread != self._thread.ident:
+            return True  # of another queue's exporter
+        kind = str(event.msg)
+        if kind in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add(kind)
+        return True
+
     def close(self, timeout: float) -> None:
         """Send what waits, for so many seconds at most; blocks, so it is for another thread."""
         self._closing.set()
         self._wake.set()
         self._thread.join(timeout)
         if self._thread.is_alive():
-            self._dropped.value += len(self._waiting)
+            # Taken away from the thread, which would count them again as soon as it goes on.
+            self._dropped.value += len(self._take(self._queue_size))
         self._exporter.shutdown()  # also ends the pause before another try

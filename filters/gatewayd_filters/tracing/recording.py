@@ -78,6 +78,7 @@ class Recorder:
         )
         self._provider.add_span_processor(self._queue)
         self._tracer = self._provider.get_tracer("gatewayd", __version__)
+        self._filter_spans = config.filter_spans
         self._shutdown_timeout = config.shutdown_timeout
 
     def begin(self, exchange: Exchange, parent: TraceContext | None) -> RecordedTrace:
@@ -99,7 +100,9 @@ class Recorder:
         span = self._tracer.start_span(
             method, _context_of(parent), SpanKind.SERVER, attributes=attributes
         )
-        trace = RecordedTrace.of(span, self._tracer, b"" if parent is None else parent.state)
+        trace = RecordedTrace.of(
+            span, self._tracer, b"" if parent is None else parent.state, self._filter_spans
+        )
         exchange.on_finish(trace.finish)
         return trace
 
@@ -114,15 +117,17 @@ class RecordedTrace(Trace, kw_only=True, gc=True):
     span: Span
     _tracer: Tracer
     _context: Context
+    _filter_spans: bool
     _resends: int = 0
 
     @classmethod
-    def of(cls, span: Span, tracer: Tracer, state: bytes) -> RecordedTrace:
+    def of(cls, span: Span, tracer: Tracer, state: bytes, filter_spans: bool) -> RecordedTrace:
         """Make the trace of the server's span."""
         ids = span.get_span_context()
         return cls(
             f"{ids.trace_id:032x}", f"{ids.span_id:016x}", True, state,
             span=span, _tracer=tracer, _context=set_span_in_context(span),
+            _filter_spans=filter_spans,
         )  # fmt: skip
 
     @contextmanager
@@ -173,7 +178,8 @@ class RecordedTrace(Trace, kw_only=True, gc=True):
             _fail(span, type(error).__name__)
         elif status >= 500:  # a 4xx is the caller's error, not this server's
             _fail(span, str(status))
-        if exchange.observation is not None:
+        # There may be an observation that somebody else has asked for, such as `metrics`.
+        if self._filter_spans and exchange.observation is not None:
             self._record_filters(exchange.observation)
         span.end()
 

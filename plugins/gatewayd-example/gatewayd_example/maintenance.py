@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gatewayd import Filter, FilterConfig, Network, Reject
+from gatewayd import Filter, FilterConfig, Network, Networks, Reject, parse_address
 
 if TYPE_CHECKING:
     from gatewayd import Exchange, Forward, Gateway, Peer, Response
@@ -35,6 +34,7 @@ class Maintenance(Filter[MaintenanceConfig]):
 
     def __init__(self, config: MaintenanceConfig, gateway: Gateway) -> None:
         super().__init__(config, gateway)
+        self._allow = Networks(config.allow)
         self._headers = [("Retry-After", str(config.retry_after))]
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
@@ -49,7 +49,4 @@ class Maintenance(Filter[MaintenanceConfig]):
         return await forward(exchange)
 
     def _is_operator(self, peer: Peer) -> bool:
-        if not self.config.allow:
-            return False
-        address = ip_address(peer.address)
-        return any(address in network for network in self.config.allow)
+        return bool(self._allow) and parse_address(peer.address) in self._allow

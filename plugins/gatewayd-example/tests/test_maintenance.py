@@ -53,7 +53,12 @@ async def test_does_nothing_by_default() -> None:
 
 @pytest.mark.parametrize(
     ("address", "passes"),
-    [("10.20.1.1", True), ("10.21.1.1", False), ("2001:db8::1", False)],
+    [
+        ("10.20.1.1", True),
+        ("10.21.1.1", False),
+        ("2001:db8::1", False),
+        ("::ffff:10.20.1.1", True),  # as a socket for both families shows it
+    ],
 )
 async def test_lets_operators_through(address: str, passes: bool) -> None:
     upstream = Recorder()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from gatewayd import Cell
 from gatewayd_filters.tracing.export import SpanQueue
+from tests.support.process import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
 SECONDS = 10.0
+EXPORTER_LOG = logging.getLogger(trace_exporter.__name__)
 
 
 class Collector(SpanExporter):
@@ -29,6 +33,8 @@ class Collector(SpanExporter):
 
     def export(self, spans: Sequence[Any]) -> SpanExportResult:
         self.asked.release()
+        if self.result is SpanExportResult.FAILURE:
+            EXPORTER_LOG.error("batch %d failed", len(self.batches))
         self.may_answer.wait(SECONDS)
         self.batches.append(len(spans))
         if isinstance(self.result, Exception):
@@ -118,6 +124,22 @@ def test_what_the_collector_does_not_take_is_counted(
     assert (counts["exported"].value, counts["dropped"].value) == (0, 1)
 
 
+def test_the_exporter_s_own_events_do_not_fill_the_log_in_an_outage(
+    make_queue: Callable[..., SpanQueue], collector: Collector, caplog: pytest.LogCaptureFixture
+) -> None:
+    queue = make_queue(batch_size=1)
+    for result in (SpanExportResult.FAILURE, SpanExportResult.SUCCESS, SpanExportResult.FAILURE):
+        collector.result = result
+        for _ in range(3):
+            told = len(collector.batches)
+            queue.on_end(SPAN)
+            wait_until(lambda told=told: len(collector.batches) > told, SECONDS, "the batch")
+    queue.close(SECONDS)
+    told_by_exporter = [one.message for one in caplog.records if one.name == EXPORTER_LOG.name]
+    assert told_by_exporter == ["batch 0 failed", "batch 6 failed"]
+    assert not EXPORTER_LOG.filters
+
+
 def test_closing_sends_what_waits_in_batches(
     make_queue: Callable[..., SpanQueue], collector: Collector, counts: dict[str, Cell]
 ) -> None:
@@ -139,6 +161,20 @@ def test_closing_does_not_wait_for_a_collector_that_hangs(
     queue.on_end(SPAN)
     queue.close(0.01)
     assert counts["dropped"].value == 1
+
+
+def test_what_the_end_comes_too_early_for_counts_once(
+    make_queue: Callable[..., SpanQueue], collector: Collector, counts: dict[str, Cell]
+) -> None:
+    collector.may_answer.clear()
+    collector.result = SpanExportResult.FAILURE
+    queue = make_queue(batch_size=1)
+    queue.on_end(SPAN)
+    assert collector.asked.acquire(timeout=SECONDS)  # the thread holds this one
+    queue.on_end(SPAN)
+    queue.close(0.01)  # after which the collector answers, and the thread goes on
+    queue.close(SECONDS)
+    assert counts["dropped"].value == 2
 
 
 def test_after_closing_nothing_is_taken(

@@ -117,6 +117,22 @@ async def test_the_state_is_passed_on_and_not_logged(
     assert "opentelemetry" not in {record.name.partition(".")[0] for record in caplog.records}
 
 
+@pytest.mark.parametrize("wanted", [True, False])
+async def test_filters_have_spans_where_they_are_wanted_and_not_where_metrics_measures(
+    tmp_path: Path, wanted: bool
+) -> None:
+    async with OtlpReceiver() as receiver, SickOrigin() as origin:
+        text = config(receiver.endpoint, origin.url, filter_spans=wanted).replace(
+            '["tracing"', '["metrics", "tracing"'
+        )
+        text += "[filters.metrics]\nfilter_sample_ratio = 1\n"
+        async with serving(text, tmp_path) as gateway, aiohttp.ClientSession(gateway.url) as client:
+            assert await ask(client) == 200
+            await receiver.wait_for(2)
+        names = {span.name for span in await receiver.wait_for(2)}  # all, as closing sends the rest
+    assert ("filter upstream" in names) is wanted
+
+
 async def test_each_attempt_has_a_span_of_its_own(tmp_path: Path) -> None:
     async with OtlpReceiver() as receiver, SickOrigin() as origin:
         origin.respond(503)
