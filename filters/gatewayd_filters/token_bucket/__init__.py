@@ -74,6 +74,9 @@ class TokenBucket(Filter[TokenBucketConfig]):
     async def start(self) -> None:
         """See :meth:`gatewayd.Filter.start`."""
         await self._backend.start()
+        if self.config.backend == "redis" and (redis := self.gateway.redis) is not None:
+            # What becomes of requests is for `on_outage` to say, and all nodes have the same Redis.
+            self.gateway.readiness.add("redis", redis.check, gates=False)
         if self._rejections is not None:
             await self._rejections.start()
 
