@@ -318,6 +318,9 @@ REDACTED = [
     ("Bearer-Token=x", "Bearer-Token=[redacted]"),
     ("client_secret=x", "client_secret=[redacted]"),
     ("user[new_password]=x", "user[new_password]=[redacted]"),
+    # Of the value, for an origin that separates by & alone.
+    ("token=se;cret&a=1", "token=[redacted]&a=1"),
+    ("a=1;token=se;c=ret&b;c=2", "a=1;token=[redacted]&b;c=2"),
 ]
 SHOWN = [
     "", "q=1", "tokens=x", "mytoken=x", "a[b]=x", "a[tokens]=x", "[]=x", "[=x", "token",

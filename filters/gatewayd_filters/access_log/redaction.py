@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 from urllib.parse import unquote_plus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Some origins separate by semicolons as well (HTML 4, appendix B.2.2).
-_SEPARATOR = re.compile("([&;])")
 # Whatever stands before: ``bearer_token``, ``client-secret``.
 _SECRET_ENDS = ("_token", "-token", "_secret", "-secret", "_password", "-password")
 REDACTED = "[redacted]"
@@ -32,12 +29,30 @@ class Redaction:
 
     def query(self, query: str) -> str:
         """Return a query with the values of secret parameters replaced."""
-        return "".join(map(self._parameter, _SEPARATOR.split(query)))
+        return "&".join(
+            [
+                self._parameters(part) if ";" in part else self._parameter(part)
+                for part in query.split("&")
+            ]
+        )
 
     def url(self, url: str) -> str:
         """Return a URL, such as that of Referer, with its query redacted."""
         before, mark, query = url.partition("?")
         return f"{before}?{self.query(query)}" if mark else url
+
+    def _parameters(self, text: str) -> str:
+        """Return what stands between two ``&``, with semicolons in it.
+
+        Some origins separate by these as well (HTML 4, appendix B.2.2); for the others they are of
+        the value, so nothing of it is shown behind a secret one.
+        """
+        shown = []
+        for parameter in text.split(";"):
+            shown.append(self._parameter(parameter))
+            if shown[-1] != parameter:
+                break
+        return ";".join(shown)
 
     def _parameter(self, parameter: str) -> str:
         name, equals, _ = parameter.partition("=")
