@@ -7,7 +7,8 @@ cost of its time-out, that Redis is away.
 
 A Redis that answers, but does not do what it is asked (it has no memory left, or its user lacks a
 right), is as little use to who asks, but its client is kept: to refuse costs no time-out, and a new
-client would be refused the same.
+client would be refused the same. Only where another server may have taken its place, as after a
+fail-over, a new client looks for that.
 """
 
 from __future__ import annotations
@@ -144,10 +145,13 @@ class Redis:
         except NoScriptError:
             raise
         except (RedisError, OSError, TimeoutError, ExceptionGroup) as error:
-            if isinstance(error, ResponseError) and not _is_outage(error):
+            self._counts["failure"].value += 1
+            if isinstance(error, ResponseError):
                 self._note_refusal(error)
             else:
-                self._note_failure(client, error)
+                self._reason = str(error) or f"no answer within {self.config.timeout:g} s"
+            if not isinstance(error, ResponseError) or _is_misplaced(error):
+                self._note_failure(client)
             raise RedisUnavailable(self._reason) from error
         self._seconds.labels().observe(time.monotonic() - started)
         self._counts["success"].value += 1
@@ -163,8 +167,7 @@ class Redis:
         return refused_at is not None and time.monotonic() - refused_at < _REFUSING_SECONDS
 
     def _note_refusal(self, error: Exception) -> None:
-        """Count it, and tell of each reason once in an outage."""
-        self._counts["failure"].value += 1
+        """Tell of each reason once in an outage."""
         self._reason = f"it refuses: {error}"[:200]
         self._refused_at = time.monotonic()
         self._up.value = 0
@@ -177,9 +180,7 @@ class Redis:
         self._reasons.clear()
         self._up.value = 1
 
-    def _note_failure(self, client: Client, error: Exception) -> None:
-        self._counts["failure"].value += 1
-        self._reason = str(error) or f"no answer within {self.config.timeout:g} s"
+    def _note_failure(self, client: Client) -> None:
         if client is self._client:  # and not one that was thrown away meanwhile
             self._failures += 1
             if self._failures >= self.config.failures:
@@ -190,7 +191,8 @@ class Redis:
         self._client = None
         self._up.value = 0
         self._broken.set()
-        logger.warning("Redis is away: %s", self._reason)
+        if not self._is_refusing():  # of which the log has told
+            logger.warning("Redis is away: %s", self._reason)
 
     async def _own(self) -> None:
         told = False
@@ -221,9 +223,10 @@ class Redis:
                 self._broken.clear()
                 self._failures = 0
                 self._client = client
-                self._forget_refusals()
-                if self._tried.is_set():
-                    logger.info("Redis is there")
+                if not self._is_refusing():  # or it may be the same one, that answers and refuses
+                    self._forget_refusals()
+                    if self._tried.is_set():
+                        logger.info("Redis is there")
                 self._tried.set()
                 await self._broken.wait()
                 # To part with connections that hang must not take for ever either.
@@ -231,8 +234,8 @@ class Redis:
                 limit.reschedule(now + self.config.timeout * _CONNECT_FACTOR)
 
 
-def _is_outage(error: Exception) -> bool:
-    """Whether Redis refuses because it is not in order, whatever it was asked for."""
+def _is_misplaced(error: Exception) -> bool:
+    """Whether another server may do what this one refuses, which a new client finds."""
     from coredis.exceptions import ClusterDownError, ReadOnlyError, TryAgainError
 
     return isinstance(error, (ClusterDownError, ReadOnlyError, TryAgainError))

@@ -330,6 +330,9 @@ REDACTED = [
     ("client_secret=x", "client_secret=[redacted]"),
     ("user[new_password]=x", "user[new_password]=[redacted]"),
     ("X-Amz-Signature=x", "X-Amz-Signature=[redacted]"),
+    # Of the value, for an origin that separates by & alone.
+    ("token=se;cret&a=1", "token=[redacted]&a=1"),
+    ("a=1;token=se;c=ret&b;c=2", "a=1;token=[redacted]&b;c=2"),
 ]
 SHOWN = [
     "", "q=1", "tokens=x", "mytoken=x", "a[b]=x", "a[tokens]=x", "[]=x", "[=x", "token",

@@ -186,6 +186,35 @@ async def test_a_server_that_refuses_is_an_outage_that_is_told_once(
     assert "does again" in again
 
 
+async def test_a_server_that_may_only_be_read_is_told_once_however_often_it_is_left(
+    mortal: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may have become a replica, so it is looked up again; where it is the same, that is new."""
+    metrics = Metrics()
+    up = metrics.gauge("gatewayd_redis_up", "", combine="min").labels()
+    caplog.set_level("INFO")
+    async with link(mortal.url, metrics, timeout=5.0) as redis:
+        caplog.clear()
+        mortal.cli("replicaof", "127.0.0.1", str(free_port()))
+        for _ in range(3):
+            await until(lambda: redis.up)
+            for _ in range(3):
+                with pytest.raises(RedisUnavailable, match="read only"):
+                    await redis.bump("keys")
+            assert not redis.up
+            assert up.value == 0
+        await until(lambda: redis.up)
+        assert up.value == 0
+        assert await redis.version("keys") == 0  # which is granted, and ends nothing
+        mortal.cli("replicaof", "no", "one")
+        monkeypatch.setattr("gatewayd.redis.link._REFUSING_SECONDS", 0.0)
+        await redis.bump("keys")
+        assert up.value == 1
+    refused, again = caplog.messages
+    assert "does not do what it is asked" in refused
+    assert "does again" in again
+
+
 async def test_reasons_of_one_outage_are_told_up_to_a_bound(
     server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:

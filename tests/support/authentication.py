@@ -216,6 +216,11 @@ class FakeRedis:
     async def close(self) -> None:
         """Do nothing."""
 
+    async def check(self) -> None:
+        """Raise while it is away."""
+        if self.away:
+            raise ConnectionError("away")
+
     async def version(self, topic: str) -> int:
         """Return the number of changes."""
         self.asked += 1

@@ -9,10 +9,8 @@ from urllib.parse import unquote_plus
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# Some origins separate by semicolons as well (HTML 4, appendix B.2.2).
-_SEPARATOR = re.compile("([&;])")
 # The fragment as well: OAuth's implicit grant answers with a token there (RFC 6749 section 4.2.2).
-_SEPARATOR_IN_URL = re.compile("([&;?#])")
+_PARTS = re.compile("([?#])")
 # Whatever stands before: ``bearer_token``, ``client-secret``, ``X-Amz-Signature``.
 _SECRET_ENDS = (
     "_token", "-token", "_secret", "-secret", "_password", "-password", "_signature", "-signature",
@@ -36,13 +34,31 @@ class Redaction:
 
     def query(self, query: str) -> str:
         """Return a query with the values of secret parameters replaced."""
-        return "".join(map(self._parameter, _SEPARATOR.split(query)))
+        return "&".join(
+            [
+                self._parameters(part) if ";" in part else self._parameter(part)
+                for part in query.split("&")
+            ]
+        )
 
     def url(self, url: str) -> str:
         """Return a URL, such as that of Referer, with its query and its fragment redacted."""
         if "?" not in url and "#" not in url:
             return url
-        return "".join(map(self._parameter, _SEPARATOR_IN_URL.split(url)))
+        return "".join(map(self.query, _PARTS.split(url)))
+
+    def _parameters(self, text: str) -> str:
+        """Return what stands between two ``&``, with semicolons in it.
+
+        Some origins separate by these as well (HTML 4, appendix B.2.2); for the others they are of
+        the value, so nothing of it is shown behind a secret one.
+        """
+        shown = []
+        for parameter in text.split(";"):
+            shown.append(self._parameter(parameter))
+            if shown[-1] != parameter:
+                break
+        return ";".join(shown)
 
     def _parameter(self, parameter: str) -> str:
         name, equals, _ = parameter.partition("=")

@@ -120,10 +120,14 @@ class Cors(Filter[CorsConfig]):
         ):
             return self._answer_preflight(granted, headers.index)
         response = await forward(exchange)
-        if origin is not None:
-            self._mark(response.headers, granted)
         if self._varies:
+            if origin is not None:
+                self._mark(response.headers, granted)
             _vary_on_origin(response.headers)
+        else:
+            # Where no origin was sent as well, as a cache gives the response to those who send one
+            # (Fetch, "CORS protocol and HTTP caches").
+            self._mark(response.headers, b"*")
         return response
 
     def _mark(self, headers: Headers, granted: bytes | None) -> None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from gatewayd import Exchange, Forward, Gateway, Headers, Response, Store
+    from gatewayd_filters.token_bucket.backend import Charge
     from gatewayd_filters.token_bucket.rejections import Row
 
 __all__ = ["TokenBucket", "TokenBucketConfig"]
@@ -74,6 +75,9 @@ class TokenBucket(Filter[TokenBucketConfig]):
     async def start(self) -> None:
         """See :meth:`gatewayd.Filter.start`."""
         await self._backend.start()
+        if self.config.backend == "redis" and (redis := self.gateway.redis) is not None:
+            # What becomes of requests is for `on_outage` to say, and all nodes have the same Redis.
+            self.gateway.readiness.add("redis", redis.check, gates=False)
         if self._rejections is not None:
             await self._rejections.start()
 
@@ -90,18 +94,19 @@ class TokenBucket(Filter[TokenBucketConfig]):
         if not plan.charges:
             return await forward(exchange)
         costs = self._costs
-        charges = plan.charges if costs is None else costs.charges(plan)
+        charges: Sequence[Charge] = plan.charges
         try:
-            asked = self._backend.take(charges)
-            verdict = asked if isinstance(asked, Verdict) else await asked
+            if costs is not None and costs.owes(plan):
+                verdict, charges = await costs.take(plan)
+            else:
+                asked = self._backend.take(charges)
+                verdict = asked if isinstance(asked, Verdict) else await asked
         except BackendUnavailable:
             verdict, charges = self._do_without(plan), plan.charges
         if not verdict.allowed:
             self._refuse(plan, verdict)
         elif verdict.remaining:
             plan.count(charges)
-            if costs is not None:
-                costs.paid(plan, charges)
         response = await forward(exchange)
         if self._tells and verdict.remaining:
             _tell(response, plan.policy.fields(verdict))

@@ -7,6 +7,7 @@ up to one burst.
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -61,20 +62,45 @@ class Costs:
         self._cost = config.cost
         self._field = config.cost_header or ""
         self._debts = gateway.keep(("token_bucket", "debts"), Debts)
+        self._paying: dict[str, asyncio.Future[None]] = {}
         self._invalid = gateway.metrics.counter(
             "gatewayd_rate_limit_invalid_costs", "Responses whose cost field holds no number."
         ).labels()
 
-    def charges(self, plan: Plan) -> Sequence[Charge]:
-        """Return what a request is to take, with what its caller owes."""
-        owed = self._debts.of(plan.charges[0].key)
-        return _costing(plan, self._cost + owed) if owed else plan.charges
+    def owes(self, plan: Plan) -> bool:
+        """Whether the caller owes something."""
+        return self._debts.of(plan.charges[0].key) > 0
 
-    def paid(self, plan: Plan, charges: Sequence[Charge]) -> None:
-        """Take notice that a request has taken these."""
-        if charges is not plan.charges:
+    async def take(self, plan: Plan) -> tuple[Verdict, Sequence[Charge]]:
+        """Take what a request costs and what its caller owes; returns what was asked for as well.
+
+        Requests that come together do not all pay the same debt: they wait for the first one.
+
+        Raises:
+            BackendUnavailable: the backend cannot answer.
+
+        """
+        key = plan.charges[0].key
+        paying = self._paying.get(key)
+        if paying is not None:
+            await asyncio.shield(paying)
+            return await self._take_owed(plan)
+        paying = self._paying[key] = asyncio.get_running_loop().create_future()
+        try:
+            return await self._take_owed(plan)
+        finally:
+            del self._paying[key]
+            paying.set_result(None)
+
+    async def _take_owed(self, plan: Plan) -> tuple[Verdict, Sequence[Charge]]:
+        key = plan.charges[0].key
+        charges = _costing(plan, self._cost + self._debts.of(key))
+        asked = self._backend.take(charges)
+        verdict = asked if isinstance(asked, Verdict) else await asked
+        if verdict.allowed:
             owed = max(charge.cost for charge in charges) - self._cost
-            self._debts.add(plan.charges[0].key, -owed, math.inf)
+            self._debts.add(key, -owed, math.inf)
+        return verdict, charges
 
     def forgive(self, key: str) -> None:
         """Let a bucket owe nothing to this worker."""

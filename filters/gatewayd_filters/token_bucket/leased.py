@@ -94,44 +94,78 @@ class LeasedBackend:
         for lease, charge in zip(leases, charges, strict=True):
             lease.tokens -= charge.cost
             remaining.append(lease.tokens + lease.left)
-        scarcest = min(range(len(charges)), key=lambda one: remaining[one] / charges[one].cost)
-        return Verdict(True, tuple(remaining), 0.0, scarcest)
+        return _allowed(charges, remaining)
 
     async def _fetch_and_take(self, charges: Sequence[Charge]) -> Verdict:
         keys = tuple(charge.key for charge in charges)
         fetching = self._fetching.get(keys)
         if fetching is not None:
             await asyncio.shield(fetching)  # one question serves all who ask meanwhile
-            verdict = self._spend(charges)
             # Who gets nothing of it asks for itself, all of them in one call: if one asked and the
             # others waited for it again, N requests above a limit would be N calls one by one.
-            return verdict if verdict is not None else await self._redis.take(charges)
+            return await self._take(charges, slices=False)
         fetching = self._fetching[keys] = asyncio.get_running_loop().create_future()
         try:
-            return await self._lease(charges)
+            return await self._take(charges, slices=True)
         finally:
             del self._fetching[keys]
             fetching.set_result(None)
 
-    async def _lease(self, charges: Sequence[Charge]) -> Verdict:
-        """Ask for slices and take from them; where there are not enough, for what is needed."""
+    async def _take(self, charges: Sequence[Charge], *, slices: bool) -> Verdict:
+        """Take from leases what they have, and ask for the rest.
+
+        A bucket of which enough is leased is not asked for another slice, however often one beside
+        it has to be asked: the slices would add up to the whole bucket.
+
+        Args:
+            charges: What to take.
+            slices: Whether to ask for slices; where there are not enough, for what is needed.
+
+        """
+        verdict = self._spend(charges)
+        if verdict is not None:
+            return verdict
         now = self._clock()
-        asked = [Charge(one.key, one.limit, self._slice(one, now)) for one in charges]
-        verdict = await self._redis.take(asked)
-        if not verdict.allowed:
-            if all(slice_.cost == one.cost for slice_, one in zip(asked, charges, strict=True)):
-                return verdict
-            return await self._redis.take(charges)
-        for charge, slice_, left in zip(charges, asked, verdict.remaining, strict=True):
-            lease = self._keep(charge.key)
-            unspent = lease.tokens if now < lease.until else 0.0
-            lease.tokens = unspent + slice_.cost - charge.cost
-            lease.until = now + self._seconds
-            lease.slice = slice_.cost
-            lease.left = left
-        kept = [self._leases[charge.key] for charge in charges]
-        remaining = tuple(lease.tokens + lease.left for lease in kept)
-        return Verdict(True, remaining, 0.0, verdict.limiting)
+        asked: dict[int, Charge] = {}
+        reserved: list[tuple[Lease, float]] = []
+        for index, charge in enumerate(charges):
+            lease = self._leases.get(charge.key)
+            if lease is not None and now < lease.until and lease.tokens + TOLERANCE >= charge.cost:
+                reserved.append((lease, charge.cost))
+            elif slices:
+                asked[index] = Charge(charge.key, charge.limit, self._slice(charge, now))
+            else:
+                asked[index] = charge
+        answer = await self._ask(list(asked.values()), reserved)
+        if not answer.allowed and any(one.cost > charges[at].cost for at, one in asked.items()):
+            return await self._take(charges, slices=False)
+        left = dict(zip(asked, answer.remaining, strict=True))
+        if answer.allowed and slices:
+            for index, one in asked.items():
+                left[index] = self._keep(charges[index], one.cost, left[index], now)
+        remaining = [
+            left[index] if index in left else self._remaining(charge.key)
+            for index, charge in enumerate(charges)
+        ]
+        if answer.allowed:
+            return _allowed(charges, remaining)
+        return Verdict(False, tuple(remaining), answer.retry_after, [*asked][answer.limiting])
+
+    async def _ask(
+        self, charges: Sequence[Charge], reserved: Sequence[tuple[Lease, float]]
+    ) -> Verdict:
+        """Ask Redis, while nobody else has what leases give to the same request."""
+        for lease, cost in reserved:
+            lease.tokens -= cost
+        allowed = False
+        try:
+            verdict = await self._redis.take(charges)
+            allowed = verdict.allowed
+        finally:
+            if not allowed:
+                for lease, cost in reserved:
+                    lease.tokens += cost
+        return verdict
 
     def _slice(self, charge: Charge, now: float) -> float:
         lease = self._leases.get(charge.key)
@@ -140,15 +174,34 @@ class LeasedBackend:
         largest = max(charge.cost, charge.limit.burst * self._share)
         return min(max(lease.slice, charge.cost) * 2, largest)
 
-    def _keep(self, key: str) -> Lease:
-        lease = self._leases.get(key)
+    def _keep(self, charge: Charge, slice_: float, left: float, now: float) -> float:
+        """Keep what a slice has beyond what it was asked for; returns what remains in all.
+
+        Args:
+            charge: What it was asked for.
+            slice_: Tokens that were taken.
+            left: What the bucket held after that.
+            now: When it was asked.
+
+        """
+        lease = self._leases.get(charge.key)
         if lease is None:
             if len(self._leases) >= MAX_LEASES:
                 self._leases.popitem(last=False)
-            lease = self._leases[key] = Lease()
+            lease = self._leases[charge.key] = Lease()
         else:
-            self._leases.move_to_end(key)
-        return lease
+            self._leases.move_to_end(charge.key)
+        unspent = lease.tokens if now < lease.until else 0.0
+        lease.tokens = unspent + slice_ - charge.cost
+        lease.until = now + self._seconds
+        lease.slice = slice_
+        lease.left = left
+        return lease.tokens + left
+
+    def _remaining(self, key: str) -> float:
+        """Return what is there of a bucket as far as this node knows."""
+        lease = self._leases.get(key)
+        return 0.0 if lease is None else lease.tokens + lease.left
 
     async def held(self, charge: Charge) -> float:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`.
@@ -173,3 +226,11 @@ class LeasedBackend:
 
     async def close(self) -> None:
         """Leave the buckets; what is unspent is lost, as at the end of a lease."""
+
+
+def _allowed(charges: Sequence[Charge], remaining: Sequence[float]) -> Verdict:
+    """Return the verdict about tokens that were taken."""
+    scarcest = 0
+    if len(charges) > 1:
+        scarcest = min(range(len(charges)), key=lambda one: remaining[one] / charges[one].cost)
+    return Verdict(True, tuple(remaining), 0.0, scarcest)

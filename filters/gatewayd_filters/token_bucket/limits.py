@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from gatewayd_filters.token_bucket.backend import Limit
@@ -15,6 +16,8 @@ EXPECTED = (
 )
 _HIGHEST = 1e12
 """Beyond it, fractions of a token are lost in a double. No gateway comes near."""
+_LOWEST = 1e-9
+"""What the digits of a text can say."""
 _NUMBER = r"[0-9]{1,15}(?:\.[0-9]{1,9})?"
 _TEXT = re.compile(
     rf"(?P<count>{_NUMBER})(?: ?/ ?(?P<period>second|minute|hour|day))?"
@@ -38,17 +41,22 @@ def parse_limit(value: float | str, burst: float | None = None) -> Limit:
         ValueError: it is no limit; the message says what was expected.
 
     """
-    found = _TEXT.fullmatch(value.strip() if isinstance(value, str) else f"{value:f}")
-    if isinstance(value, bool) or found is None:
+    count: float
+    if isinstance(value, str):
+        found = _TEXT.fullmatch(value.strip())
+        if found is None:
+            raise ValueError(EXPECTED)
+        count, window = float(found["count"]), SECONDS[found["period"] or "second"]
+        if found["burst"] is not None:
+            burst = float(found["burst"])
+    elif isinstance(value, bool) or not -math.inf < value < math.inf:
         raise ValueError(EXPECTED)
-    count = float(found["count"])
-    if not 0 < count <= _HIGHEST:
-        raise ValueError(f"expected a count above 0 and up to {_HIGHEST:.0e}")
-    window = SECONDS[found["period"] or "second"]
-    if found["burst"] is not None:
-        burst = float(found["burst"])
+    else:
+        count, window = value, SECONDS["second"]
+    if not _LOWEST <= count <= _HIGHEST:
+        raise ValueError(f"expected a count from {_LOWEST:.0e} to {_HIGHEST:.0e}")
     if burst is None:
-        burst = max(count, 1.0)
+        burst = max(float(count), 1.0)
     if not 0 < burst <= _HIGHEST:
         raise ValueError(f"expected a burst above 0 and up to {_HIGHEST:.0e}")
     return Limit(count / window, burst, window)

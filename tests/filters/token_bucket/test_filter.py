@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,8 @@ from gatewayd.testing import (
 )
 from gatewayd_filters.token_bucket import TokenBucket, TokenBucketConfig
 from gatewayd_filters.token_bucket.backend import BackendUnavailable
+from gatewayd_filters.token_bucket.memory import MemoryBackend
+from gatewayd_filters.token_bucket.meter import Meter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,6 +231,34 @@ async def test_what_the_bucket_does_not_hold_is_owed_up_to_a_burst(
         assert await statuses(one, 2) == [429, 429]
         clock.advance(9.6)
         assert await statuses(one, 2) == [200, 429]
+        clock.advance(1)
+        assert await statuses(one, 2) == [200, 429]
+
+
+class Later(MemoryBackend):
+    """Answers in a later turn of the event loop, as a backend behind a network does."""
+
+    async def take(self, charges: Sequence[Charge]) -> Verdict:  # type: ignore[override]
+        await asyncio.sleep(0)
+        return super().take(charges)
+
+
+async def test_a_debt_is_paid_once_by_requests_that_come_together(
+    clock: FakeClock, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = Later(clock, 1000, Meter(gateway.metrics))
+    monkeypatch.setattr("gatewayd_filters.token_bucket.make_backend", lambda *_: later)
+    answer = Response(200)
+    answer.headers.add("X-Cost", "9")
+    settings = {"rate": "1/second burst 10", "cost_header": "X-Cost"}
+    async with running(TokenBucket, settings, gateway=gateway) as one:
+        assert await statuses(one, 3) == [200, 200, 200]
+        assert (await ask(one, answer)).status == 200  # 6 are left, and 8 owed
+        together = await asyncio.gather(*(ask(one) for _ in range(3)))
+        assert [each.status for each in together] == [429, 429, 429]
+        clock.advance(4)
+        together = await asyncio.gather(*(ask(one) for _ in range(3)))
+        assert sorted(each.status for each in together) == [200, 200, 429]
         clock.advance(1)
         assert await statuses(one, 2) == [200, 429]
 

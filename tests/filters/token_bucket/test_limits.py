@@ -11,6 +11,8 @@ from gatewayd_filters.token_bucket.limits import parse_limit, period_of
     [
         (100, Limit(100, 100, 1)),
         (0.5, Limit(0.5, 1, 1)),
+        (1 / 86_400, Limit(1 / 86_400, 1, 1)),
+        (1e-9, Limit(1e-9, 1, 1)),
         ("100", Limit(100, 100, 1)),
         ("100/second", Limit(100, 100, 1)),
         ("120/minute", Limit(2, 120, 60)),
@@ -37,7 +39,7 @@ def test_what_is_no_limit_is_told_what_was_expected(value: float | str) -> None:
         parse_limit(value)
 
 
-@pytest.mark.parametrize("value", [0, "0/second", "9999999999999"])
+@pytest.mark.parametrize("value", [0, -1, 1e-10, "0/second", "9999999999999", 1e300, 10**400])
 def test_a_count_has_bounds(value: float | str) -> None:
     with pytest.raises(ValueError, match="expected a count"):
         parse_limit(value)

@@ -72,6 +72,8 @@ class ApiKeyMethod(AuthMethod[ApiKeyConfig]):
         if (store := self.gateway.store) is not None:
             # Whether keys can be judged without it is what counts, and is checked by itself.
             self.gateway.readiness.add("store", store.check, gates=False)
+        if (redis := self.gateway.redis) is not None:
+            self.gateway.readiness.add("redis", redis.check, gates=False)
         self.gateway.readiness.add("api_keys", self._check)
         await self._directory.start()
 

@@ -7,9 +7,10 @@ cannot be judged is no fault of the caller's.
 
 A name that is not in the set is judged by the last try to fetch it. If that failed, the key may be
 a new one: the token cannot be judged (503), however often it comes within ``cooldown``. If it
-succeeded, the set is at most ``cooldown`` old and the key is unknown (401): issuers publish a key
-before they sign with it, and answering 503 would let anybody's made-up names look like an outage. A
-token without a name is judged with the keys that are there.
+succeeded, the set is at most ``cooldown`` old and the key is unknown (401), unless another fetch is
+under way, which is waited for: issuers publish a key before they sign with it, and answering 503
+would let anybody's made-up names look like an outage. A token without a name is judged with the
+keys that are there.
 """
 
 from __future__ import annotations
@@ -154,7 +155,10 @@ class PublishedKeys:
         found = candidates(self._current(), kid, algorithm)
         if found:
             return found
-        if not self._cooling():
+        # A fetch that is under way may bring the key; where the one before it failed, nobody waits
+        # for an issuer that may hang.
+        fetching = self._flight is not None and not self._flight.done()
+        if not self._cooling() or (fetching and not self._failure):
             await self._fetch_once()
             found = candidates(self._current(), kid, algorithm)
             if found:

@@ -189,6 +189,15 @@ async def test_malformed_keys_are_told_from_others_in_an_outage_too(world: World
         assert await verdict(method, "nonsense") == "malformed"
 
 
+async def test_readiness_shows_redis_which_keys_can_do_without(world: World) -> None:
+    world.redis = FakeRedis()
+    world.redis.away = True
+    async with world.running():
+        report = await world.gateway.readiness.report()
+    assert report["status"] == "ready"
+    assert report["checks"]["redis"]["status"] == "down"
+
+
 async def test_a_start_without_the_database_and_without_a_file_judges_nothing(
     world: World,
 ) -> None:

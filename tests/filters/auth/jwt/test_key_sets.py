@@ -71,6 +71,41 @@ async def test_one_fetch_serves_all_who_wait() -> None:
     assert issuer.fetches == 2
 
 
+async def test_who_comes_during_a_fetch_waits_for_it() -> None:
+    """Its key may be in the set that is on its way: it is not unknown yet."""
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        issuer.text = jwks(ONE, TWO)
+        issuer.answering.clear()
+        clock.advance(31)
+        first = asyncio.create_task(caller.show(BY_TWO))
+        await issuer.asked(2)
+        second = asyncio.create_task(caller.show(BY_TWO))
+        await asyncio.sleep(0)
+        issuer.answering.set()
+        assert await first
+        assert await second
+    assert issuer.fetches == 2
+
+
+async def test_who_comes_while_an_issuer_that_failed_is_asked_again_does_not_wait() -> None:
+    clock = FakeClock()
+    async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:
+        issuer.status = 500
+        clock.advance(31)
+        with pytest.raises(AuthUnavailable):
+            await caller.show(BY_TWO)
+        issuer.answering.clear()
+        clock.advance(31)
+        first = asyncio.create_task(caller.show(BY_TWO))
+        await issuer.asked(3)
+        with pytest.raises(AuthUnavailable):
+            await caller.show(BY_TWO)
+        issuer.answering.set()
+        with pytest.raises(AuthUnavailable):
+            await first
+
+
 async def test_a_caller_that_gives_up_does_not_take_the_keys_from_others() -> None:
     clock = FakeClock()
     async with JwksServer(jwks(ONE)) as issuer, method_of(issuer.url, clock) as caller:

@@ -30,6 +30,7 @@ class Node:
         self._one = one
         self.redis = redis
         self.admin = gateway.admin
+        self.readiness = gateway.readiness
 
     async def statuses(self, number: int) -> list[int]:
         return [await self._status() for _ in range(number)]
@@ -93,3 +94,14 @@ async def test_buckets_that_cannot_be_reached_are_an_error(
         await one.redis.close()
         with pytest.raises(GatewayError, match="cannot be reached"):
             await one.admin.run(operation, ALL)
+
+
+async def test_readiness_shows_redis_which_takes_no_worker_out(
+    redis_server: RedisServer,
+) -> None:
+    async with node(redis_server.url, None) as one:
+        up = await one.readiness.report()
+        await one.redis.close()
+        down = await one.readiness.report(cache=0.0)
+    assert (up["status"], up["checks"]["redis"]["status"]) == ("ready", "up")
+    assert (down["status"], down["checks"]["redis"]["status"]) == ("ready", "down")

@@ -136,6 +136,43 @@ async def test_several_buckets_or_none(redis_server: RedisServer) -> None:
     assert sum(verdict.allowed for verdict in verdicts) == 50
 
 
+async def test_a_bucket_is_asked_for_no_slice_while_there_is_one(
+    redis_server: RedisServer,
+) -> None:
+    """A narrow limit that is asked for each request takes no slice of the wide one each time."""
+    caller = new_key()
+    wide = Charge(f"wide|{caller}", SLOW, 1.0)
+    narrow = Charge(f"narrow|{caller}", Limit(1e6, 10.0, 1.0), 1.0)
+    clock = FakeClock()
+    async with node(redis_server.url, clock) as backend:
+        for _ in range(200):
+            assert (await ask(backend, wide, narrow)).allowed
+        clock.advance(1.0)  # what is left of one slice is lost
+        granted = 200
+        while (await ask(backend, wide, narrow)).allowed:
+            granted += 1
+    assert 900 <= granted <= 1000
+
+
+async def test_what_is_leased_of_one_bucket_is_spent_while_another_is_asked(
+    redis_server: RedisServer,
+) -> None:
+    caller = new_key()
+    wide = Charge(f"wide|{caller}", Limit(1 / 86_400, 10.0, 86_400.0), 1.0)
+    narrow = Charge(f"narrow|{caller}", Limit(1 / 86_400, 100.0, 86_400.0), 1.0)
+    async with node(redis_server.url, FakeClock(), share=1.0) as backend:
+        for _ in range(4):  # takes 1, 2 and 4
+            assert (await ask(backend, wide)).allowed
+        for _ in range(6):
+            assert (await ask(backend, narrow, wide)).allowed
+        verdict = await ask(backend, narrow, wide)
+        # Nothing of the narrow one was taken by the question that the wide one refused.
+        left = await backend.held(narrow)
+    assert (verdict.allowed, verdict.limiting) == (False, 1)
+    assert verdict.remaining == pytest.approx((94.0, 0.0), abs=0.01)
+    assert left == pytest.approx(94.0, abs=0.01)
+
+
 async def test_rate_and_burst_hold_within_the_bound(redis_server: RedisServer) -> None:
     """Of three nodes: never above rate x T + burst + nodes x slice, nor far below the rate."""
     limit = Limit(500.0, 400.0, 1.0)
