@@ -72,13 +72,13 @@ class AdminApi:
         """Ask all workers; return those that answered, one at least.
 
         Raises:
-            Reject: a worker refuses the arguments (400), or none answers (503).
+            Reject: a worker refuses the arguments (400), fails at them (500), or none answers
+                (503).
 
         """
         answers = await self.node.ask(name, arguments or {}, seconds=seconds, lasting=lasting)
         for answer in answers:
-            if answer.refused:
-                raise Reject(400, "refused", answer.error)
+            _raise_if_told(answer)
         useful = [answer for answer in answers if not answer.error]
         if not useful:
             reasons = "; ".join(sorted({answer.error for answer in answers}))
@@ -92,6 +92,15 @@ class AdminApi:
             if not answer.error:
                 await self.totals.update(answer.worker, answer.incarnation, answer.result, asked)
         await self.totals.update(_NODE, 0, await snapshot(self.node.metrics), asked)
+
+
+def _raise_if_told(answer: Answer) -> None:
+    """Raise :class:`Reject` where a worker has answered that it does not do it, or failed at it."""
+    if answer.refused:
+        raise Reject(400, "refused", answer.error)
+    if answer.faulty:
+        detail = f"Worker {answer.worker} failed at it; its log says why."
+        raise Reject(500, "internal_error", detail)
 
 
 Handler = Callable[[AdminApi, Any, "Mapping[str, str]"], Awaitable[Any]]
@@ -323,8 +332,7 @@ async def explained(api: AdminApi, _body: None, path: Mapping[str, str]) -> dict
 
 def _first(answers: Sequence[Answer]) -> Answer:
     answer = answers[0]
-    if answer.refused:
-        raise Reject(400, "refused", answer.error)
+    _raise_if_told(answer)
     if answer.error:
         raise Reject(503, "no_worker", f"No worker answers: {answer.error}")
     return answer

@@ -98,6 +98,9 @@ class _Alone:
             return [Answer(0, pid, error=str(error), refused=True)]
         except TimeoutError:
             return [Answer(0, pid, error=f"no answer in {seconds:g} s")]
+        except Exception as error:
+            logger.exception("%s failed", name)
+            return [Answer(0, pid, error=repr(error), faulty=True)]
 
     async def reload(self) -> LoadedConfig:
         return await self.reloader.reload()

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from gatewayd.errors import GatewayError
-from gatewayd.process.calls import Caller, CallFailed, Kind, Overdue, Refused
+from gatewayd.process.calls import Caller, CallFailed, Faulty, Kind, Overdue, Refused
 from gatewayd.process.channel import Channel
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class Child:
         unanswered = 0
         while unanswered < LOOKS:
             heard, next_look = self._caller.heard, loop.time() + LOOK_SECONDS
-            with suppress(ChildFailed, Refused):  # what counts is whether anything was heard
+            with suppress(GatewayError):  # what counts is whether anything was heard
                 await self.ask("alive", {}, LOOK_SECONDS)
             await asyncio.sleep(next_look - loop.time())
             alive = self._taking or self._caller.heard > heard
@@ -153,13 +153,14 @@ class Child:
 
         Raises:
             Refused: the command refuses its arguments.
+            Faulty: the command has failed at them.
             ChildFailed: it has ended, or does not answer in time.
 
         """
         question = orjson.dumps({"name": name, "arguments": arguments})
         try:
             return orjson.loads(await self._caller.call(Kind.QUESTION, question, seconds))
-        except Refused:
+        except (Refused, Faulty):
             raise
         except CallFailed as failure:
             raise ChildFailed(str(failure)) from None

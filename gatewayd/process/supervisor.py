@@ -19,7 +19,7 @@ from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
 from gatewayd.process import logs
 from gatewayd.process.board import make_board_file
-from gatewayd.process.calls import Refused
+from gatewayd.process.calls import Faulty, Refused
 from gatewayd.process.channel import pack
 from gatewayd.process.child import LOOK_SECONDS, LOOKS, Child, ChildFailed
 from gatewayd.process.node import Answer
@@ -308,6 +308,8 @@ class Supervisor:
             return answer(await child.ask(name, arguments, seconds))
         except Refused as refusal:
             return answer(error=str(refusal), refused=True)
+        except Faulty as fault:
+            return answer(error=str(fault), faulty=True)
         except ChildFailed as failure:
             return answer(error=str(failure))
 
