@@ -56,6 +56,17 @@ def read_document(path: Path) -> Document:
     return Document(path, values, source)
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; raises :class:`OSError` where that cannot be known.
+
+    :meth:`pathlib.Path.is_file` says no then, from Python 3.14 on.
+    """
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # of a zero byte
+        return False
+
+
 def read_bounded(path: Path, limit: int, *, pipes: bool = False) -> bytes:
     """Read a file of at most ``limit`` bytes.
 
