@@ -114,6 +114,16 @@ def test_errors_name_the_row(folder: Folder, route: dict[str, Any], expected: st
     assert str(caught.value.issues[0]).startswith(expected)
 
 
+def test_a_table_that_is_too_long_is_named(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.put([ROUTE, ROUTE | {"name": "other"}], {"stored": SERVICE})
+    monkeypatch.setattr("gatewayd.store.routes.MAX_ROWS", 1)
+    with pytest.raises(ConfigError) as caught:
+        folder.load()
+    assert [str(issue) for issue in caught.value.issues] == [
+        "store, table 'routes': it has more than 1 rows"
+    ]
+
+
 def test_a_service_that_is_nested_too_deep_is_named(folder: Folder) -> None:
     folder.put([], {"stored": SERVICE | {"filters": {"auth": {"a": DEEP}}}})
     with pytest.raises(ConfigError, match=r"store, service 'stored': .*nested too deep"):

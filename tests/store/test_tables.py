@@ -496,6 +496,16 @@ async def test_routes_and_services_are_of_one_moment(store: Store, config: Store
     assert await store.routes.load() == {"routes": [], "services": {}}
 
 
+async def test_what_would_be_too_much_to_read_is_not_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.routes.replace_all(ROUTES[:1], {})
+    monkeypatch.setattr("gatewayd.store.routes.MAX_ROWS", 1)
+    with pytest.raises(StoreRefused, match="2 rows of routes, and 1 at most"):
+        await store.routes.replace_all(ROUTES, {})
+    assert (await store.routes.load())["routes"] == ROUTES[:1]
+
+
 async def test_routes_are_replaced_as_a_whole(store: Store) -> None:
     await store.routes.replace_all(ROUTES, SERVICES)
     with pytest.raises(StoreError):
