@@ -49,5 +49,6 @@ def _statement(connection: AsyncConnection, table: sa.Table, old: sa.ColumnEleme
     statement = table.delete()
     if connection.dialect.name == "mysql":
         return statement.where(old).with_dialect_options(mysql_limit=AT_ONCE)
-    row = sa.column("rowid")  # SQLite's DELETE has no LIMIT, unless it was built with one
+    # SQLite's DELETE has no LIMIT, unless it was built with one.
+    row: sa.ColumnClause[int] = sa.column("rowid", sa.Integer)
     return statement.where(row.in_(sa.select(row).select_from(table).where(old).limit(AT_ONCE)))
