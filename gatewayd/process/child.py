@@ -81,6 +81,9 @@ class Child:
         names = ("--listener", "--channel", "--board", "--shared")
         for name, number in zip(names, passed, strict=True):
             command += [name, str(number)]
+        # Inherited: a SIGHUP that all processes of the node get must not end a worker that cannot
+        # ignore it yet. For us, it is held back meanwhile.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -96,6 +99,8 @@ class Child:
                 raise ChildFailed(f"no process can be started: {error}") from error
             raise
         finally:
+            # By name, and not as it was: several are started side by side.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             theirs.close()
 
     @property
