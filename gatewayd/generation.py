@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from gatewayd.audit import Audit
 from gatewayd.config.load import issues_from_validation_error, locate
-from gatewayd.config.stored import save_snapshot
 from gatewayd.errors import ConfigError, ConfigIssue, GatewayError
 from gatewayd.gateway import Gateway, KeptState
 from gatewayd.pipeline import Pipeline
@@ -272,8 +271,6 @@ class Generations:
                 task = asyncio.create_task(old.retire(), name=f"retire generation {old.number}")
                 self._retiring[task] = old
                 task.add_done_callback(self._retired)
-            if loaded.stored is not None:
-                await asyncio.to_thread(save_snapshot, loaded.config.config, loaded.stored)
             return fresh
 
     def _refuse_if_draining(self) -> None:

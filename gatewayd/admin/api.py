@@ -1,7 +1,8 @@
 """The operations of the admin API: what each takes, asks the workers, and gives.
 
-Each is a function of the API and of its checked input; HTTP is the business of
-:mod:`gatewayd.admin.listener`. Those that change something are recorded in the audit trail there.
+Each is a function of the API and of its checked input, and stands in :mod:`gatewayd.admin.table`;
+HTTP is the business of :mod:`gatewayd.admin.listener`. Those that change something are recorded in
+the audit trail there.
 """
 
 from __future__ import annotations
@@ -11,8 +12,6 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -27,7 +26,6 @@ from gatewayd.telemetry.totals import Totals
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from gatewayd.config.model import Model
     from gatewayd.process.node import Answer, Node
 
 _SECONDS = 5.0
@@ -72,13 +70,13 @@ class AdminApi:
         """Ask all workers; return those that answered, one at least.
 
         Raises:
-            Reject: a worker refuses the arguments (400), or none answers (503).
+            Reject: a worker refuses the arguments (400), fails at them (500), or none answers
+                (503).
 
         """
         answers = await self.node.ask(name, arguments or {}, seconds=seconds, lasting=lasting)
         for answer in answers:
-            if answer.refused:
-                raise Reject(400, "refused", answer.error)
+            _raise_if_told(answer)
         useful = [answer for answer in answers if not answer.error]
         if not useful:
             reasons = "; ".join(sorted({answer.error for answer in answers}))
@@ -94,39 +92,13 @@ class AdminApi:
         await self.totals.update(_NODE, 0, await snapshot(self.node.metrics), asked)
 
 
-Handler = Callable[[AdminApi, Any, "Mapping[str, str]"], Awaitable[Any]]
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One operation of the API.
-
-    Attributes:
-        method, path: As OpenAPI writes them.
-        summary: What it does, in one sentence.
-        handler: Does it; gets the API, the checked body, and the parameters of the path.
-        result: What it gives; a list of that where ``many``.
-        body: What it takes, if anything.
-        many: Whether it gives a list.
-        open: Whether it needs no token.
-
-    """
-
-    method: str
-    path: str
-    summary: str
-    handler: Handler
-    result: type[Model]
-    body: type[Model] | None = None
-    many: bool = False
-    open: bool = False
-
-    @property
-    def changes(self) -> bool:
-        """Whether it changes something."""
-        return self.method != "GET" and not self.path.startswith(
-            ("/v1/explain", "/v1/buckets/peek")
-        )
+def _raise_if_told(answer: Answer) -> None:
+    """Raise :class:`Reject` where a worker has answered that it does not do it, or failed at it."""
+    if answer.refused:
+        raise Reject(400, "refused", answer.error)
+    if answer.faulty:
+        detail = f"Worker {answer.worker} failed at it; its log says why."
+        raise Reject(500, "internal_error", detail)
 
 
 async def health(_api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[str, Any]:
@@ -323,8 +295,7 @@ async def explained(api: AdminApi, _body: None, path: Mapping[str, str]) -> dict
 
 def _first(answers: Sequence[Answer]) -> Answer:
     answer = answers[0]
-    if answer.refused:
-        raise Reject(400, "refused", answer.error)
+    _raise_if_told(answer)
     if answer.error:
         raise Reject(503, "no_worker", f"No worker answers: {answer.error}")
     return answer
@@ -359,59 +330,3 @@ async def traffic(api: AdminApi, _body: None, _path: Mapping[str, str]) -> dict[
         "routes": list(by_route.values()),
         "services": [one for one in by_service.values() if one["requests"]],
     }
-
-
-OPERATIONS: Sequence[Operation] = (
-    Operation("GET", "/health", "That the process answers.", health, models.Health, open=True),
-    Operation(
-        "GET", "/ready", "Whether some worker is ready; 503 where none is.", ready,
-        models.Readiness, open=True,
-    ),
-    Operation("GET", "/v1/status", "What runs.", status, models.Status),
-    Operation("GET", "/v1/routes", "The routes.", routes, models.Route, many=True),
-    Operation("GET", "/v1/routes/{name}", "One route.", route, models.Route),
-    Operation(
-        "GET", "/v1/services", "The services, with the health of their instances.", services,
-        models.Service, many=True,
-    ),
-    Operation("GET", "/v1/services/{name}", "One service.", service, models.Service),
-    Operation("GET", "/v1/traffic", "What routes and services have had.", traffic, models.Traffic),
-    Operation("GET", "/v1/breakers", "The breakers.", breakers, models.Breaker, many=True),
-    Operation(
-        "POST", "/v1/breakers/reset", "Close breakers.", reset_breakers, models.Count,
-        models.BreakerSelection,
-    ),
-    Operation(
-        "POST", "/v1/buckets/peek", "What buckets hold.", peek_buckets, models.Bucket,
-        models.BucketSelection, many=True,
-    ),
-    Operation(
-        "POST", "/v1/buckets/reset", "Fill buckets.", reset_buckets, models.Count,
-        models.BucketSelection,
-    ),
-    Operation(
-        "POST", "/v1/operations/{name}", "What a filter in use offers to operators.", operate,
-        models.OperationAnswer, models.OperationCall, many=True,
-    ),
-    Operation(
-        "POST", "/v1/reload", "Load the configuration again; 422 where it is refused.", reload,
-        models.Reloaded,
-    ),
-    Operation(
-        "PUT", "/v1/log-level", "Change the level of a logger.", log_level, models.LogLevelChange,
-        models.LogLevelChange,
-    ),
-    Operation(
-        "PUT", "/v1/drain", "Take the node out of service, or put it back.", drain, models.Drain,
-        models.Drain,
-    ),
-    Operation(
-        "POST", "/v1/explain", "What becomes of a request.", explain, models.Explanation,
-        models.DescribedRequest,
-    ),
-    Operation(
-        "GET", "/v1/explain/{id}", "What became of an exchange that was explained.", explained,
-        models.Explanation,
-    ),
-)  # fmt: skip
-"""Every operation; ``/metrics`` and ``/openapi.json`` are beside them."""

@@ -1,4 +1,4 @@
-"""The admin listener: HTTP around the operations of :mod:`gatewayd.admin.api`.
+"""The admin listener: HTTP around the operations of :mod:`gatewayd.admin.table`.
 
 Who reaches it controls the gateway, so there are three walls. Beyond loopback and Unix sockets it
 takes a token or a certificate, over TLS. What a web page in the operator's browser could send is
@@ -25,9 +25,10 @@ import orjson
 from aiohttp import web
 from pydantic import ValidationError
 
-from gatewayd.admin.api import OPERATIONS, AdminApi
+from gatewayd.admin.api import AdminApi
 from gatewayd.admin.connections import BoundedSite, refused_connections
 from gatewayd.admin.openapi import describe
+from gatewayd.admin.table import OPERATIONS
 from gatewayd.audit import AuditEvent
 from gatewayd.errors import ConfigError, ConfigIssue, Reject, phrase
 from gatewayd.http1.grammar import parse_host
@@ -37,8 +38,8 @@ from gatewayd.telemetry.exposition import page
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from gatewayd.admin.api import Operation
     from gatewayd.admin.settings import AdminConfig
+    from gatewayd.admin.table import Operation
     from gatewayd.process.node import Node
 
     Outcome = Literal["success", "failure", "denied"]

@@ -9,10 +9,10 @@ from pydantic.json_schema import models_json_schema
 
 from gatewayd._version import __version__
 from gatewayd.admin import models
-from gatewayd.admin.api import OPERATIONS
+from gatewayd.admin.table import OPERATIONS
 
 if TYPE_CHECKING:
-    from gatewayd.admin.api import Operation
+    from gatewayd.admin.table import Operation
 
 _PARAMETER = re.compile(r"\{(\w+)\}")
 _REF = "#/components/schemas/{model}"

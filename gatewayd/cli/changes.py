@@ -41,7 +41,7 @@ async def record_change(config: GatewayConfig, action: str, actor: str, **detail
     await afterwards(record_now(config, event), "the audit trail cannot be written")
 
 
-async def afterwards(work: Awaitable[None], failure: str) -> None:
+async def afterwards(work: Awaitable[object], failure: str) -> None:
     """Do what follows a change. The change is made: what fails is a warning on standard error.
 
     Args:

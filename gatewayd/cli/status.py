@@ -20,7 +20,7 @@ def status(
     client = AdminClient(load(config, env=env).config)
     node = client.ask("GET", "/v1/status")
     if json:
-        print_json({"node": node, "services": client.ask("GET", "/v1/services")})
+        _print_for_programs(client, node)
         return
     print(f"gatewayd {node['version']}, pid {node['pid']}, up {_duration(node['uptime'])}")
     print(f"configuration {node['files'][0]}, digest {node['digest'][:12]}\n")
@@ -28,6 +28,14 @@ def status(
     print()
     services = client.ask("GET", "/v1/services")  # not before: it fails where no worker answers
     print_table(_SERVICES, [_instance(one, it) for one in services for it in one["instances"]])
+
+
+def _print_for_programs(client: AdminClient, node: dict[str, Any]) -> None:
+    services = None
+    try:
+        services = client.ask("GET", "/v1/services")
+    finally:  # where no worker answers, it is the node that one wants to see
+        print_json({"node": node, "services": services})
 
 
 def _worker(one: dict[str, Any]) -> list[str]:

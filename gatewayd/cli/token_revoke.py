@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from gatewayd.cli.changes import operator, record_change
+from gatewayd.cli.changes import afterwards, operator, record_change
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
@@ -79,8 +79,9 @@ async def _revoke(config: GatewayConfig, jti: str, expires_at: float) -> None:
     async with opened_store(config.store) as store:
         try:
             await store.revoked_tokens.add(jti, int(expires_at * 1e6))
-            # Those that have expired need not be remembered; a day more, for clocks that differ.
-            await store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
         except StoreRefused as error:
             raise GatewayError(f"{error}; {_LIMIT}, and this one has {len(jti)}") from error
+        # Those that have expired need not be remembered; a day more, for clocks that differ.
+        forgetting = store.revoked_tokens.purge(int((time.time() - 86_400) * 1e6))
+        await afterwards(forgetting, "expired ones are not forgotten")
     await record_change(config, "token.revoke", operator(), jti=jti)

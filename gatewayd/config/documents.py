@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from dataclasses import dataclass
+from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
 from gatewayd.config.lines import toml_lines
@@ -54,25 +56,49 @@ def read_document(path: Path) -> Document:
     return Document(path, values, source)
 
 
-def read_bounded(path: Path, limit: int) -> bytes:
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; raises :class:`OSError` where that cannot be known.
+
+    :meth:`pathlib.Path.is_file` says no then, from Python 3.14 on.
+    """
+    try:
+        return S_ISREG(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # of a zero byte
+        return False
+
+
+def read_bounded(path: Path, limit: int, *, pipes: bool = False) -> bytes:
     """Read a file of at most ``limit`` bytes.
+
+    Args:
+        path: The file.
+        limit: Most bytes.
+        pipes: Whether it may be a pipe or a device, which is waited for as long as it takes.
 
     Raises:
         OSError: it cannot be read.
-        ValueError: it is larger.
+        ValueError: it is larger, or is no regular file.
 
     """
-    with path.open("rb") as file:
+    # Where pipes are refused, without waiting for who writes to it before it is seen to be one.
+    with path.open("rb") if pipes else open(path, "rb", opener=_open_at_once) as file:
+        if not pipes and not S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise ValueError("no regular file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise ValueError(f"larger than {limit} bytes")
     return data
 
 
+def _open_at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def _text(path: Path) -> str:
     name = str(path)
     try:
-        data = read_bounded(path, MAX_FILE_BYTES)
+        # The first file may come from another program; those that are included are regular files.
+        data = read_bounded(path, MAX_FILE_BYTES, pipes=True)
     except OSError as error:
         message = f"cannot be read: {error.strerror}"
         raise ConfigError(ConfigIssue(message, file=name)) from error

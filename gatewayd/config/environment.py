@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dotenv.parser import Original, parse_stream
 from pydantic import BaseModel
 
-from gatewayd.config.documents import MAX_DEPTH, depth_of, read_bounded
+from gatewayd.config.documents import MAX_DEPTH, depth_of, is_file, read_bounded
 from gatewayd.config.places import KeyPath, Source
 from gatewayd.config.schema import GatewayConfig
 from gatewayd.errors import ConfigError, ConfigIssue
@@ -129,7 +129,14 @@ def parse_value(text: str) -> Any:
 
 def _dotenv_path(name: str | None) -> Path | None:
     candidates = [Path(f".env.{name}")] if name else []
-    return next((path for path in (*candidates, Path(".env")) if path.is_file()), None)
+    for path in (*candidates, Path(".env")):
+        try:
+            if is_file(path):
+                return path
+        except OSError as error:  # of a folder that is another user's
+            message = f"cannot be looked for in the working directory: {error.strerror}"
+            raise ConfigError(ConfigIssue(message, file=str(path))) from error
+    return None
 
 
 def _read_dotenv(path: Path) -> tuple[dict[str, tuple[str, int]], list[ConfigIssue]]:

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import glob
 from os.path import realpath
-from stat import S_ISREG
 from typing import TYPE_CHECKING, Any
 
-from gatewayd.config.documents import read_document
+from gatewayd.config.documents import is_file, read_document
 from gatewayd.config.places import Origins, dotted
 from gatewayd.config.secrets import SecretResolver
 from gatewayd.errors import ConfigError, ConfigIssue
@@ -150,23 +149,12 @@ def _is_mergeable(path: KeyPath) -> bool:
 
 def _expand(folder: Path, pattern: str) -> list[Path]:
     """Return the files that a pattern names, sorted; a name of a file needs no escaping."""
-    if _is_file(folder / pattern):
+    if is_file(folder / pattern):
         return [folder / pattern]
     if not glob.has_magic(pattern):
         return []
     names = glob.glob(pattern, root_dir=folder, recursive=True)  # noqa: PTH207  # or absolute
-    return sorted(path for name in names if _is_file(path := folder / name))
-
-
-def _is_file(path: Path) -> bool:
-    """Whether there is such a file; raises :class:`OSError` where that cannot be known.
-
-    :meth:`pathlib.Path.is_file` says no then, from Python 3.14 on.
-    """
-    try:
-        return S_ISREG(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # of a zero byte
-        return False
+    return sorted(path for name in names if is_file(path := folder / name))
 
 
 def _issue(document: Document, path: KeyPath, message: str) -> ConfigIssue:

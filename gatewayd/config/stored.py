@@ -176,8 +176,8 @@ def _snapshot_of(data: bytes) -> dict[str, Any]:
 def save_snapshot(settings: SourcesConfig, stored: bytes) -> None:
     """Replace the snapshot as a whole; that it cannot be written is no reason not to go on.
 
-    For configurations that are used: one that was refused must not take the place of the last good
-    one.
+    For configurations that all workers use: one that was refused, by one of them, must not take
+    the place of the last good one.
 
     Args:
         settings: Name the file.
@@ -196,5 +196,5 @@ def save_snapshot(settings: SourcesConfig, stored: bytes) -> None:
         except OSError:
             Path(name).unlink(missing_ok=True)
             raise
-    except OSError as error:
+    except (OSError, ValueError) as error:  # the latter of a zero byte in its name
         logger.warning("the snapshot %s cannot be written: %s", file, error)

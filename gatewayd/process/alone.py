@@ -12,7 +12,7 @@ from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
 from gatewayd.errors import GatewayError
 from gatewayd.process.node import Answer
-from gatewayd.process.reload import Reloader
+from gatewayd.process.reload import Reloader, keep_stored
 from gatewayd.process.sockets import url_of
 from gatewayd.process.worker import Worker
 from gatewayd.telemetry.metrics import Metrics
@@ -53,6 +53,7 @@ async def serve_alone(
         # Not before: until here there are no exchanges, and the process may end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
+        await keep_stored(loaded)
         reloading = asyncio.create_task(node.reloader.reload_on(hangup), name="reload")
         admin = make_admin_server(node)
         if admin is not None:
@@ -98,6 +99,9 @@ class _Alone:
             return [Answer(0, pid, error=str(error), refused=True)]
         except TimeoutError:
             return [Answer(0, pid, error=f"no answer in {seconds:g} s")]
+        except Exception as error:
+            logger.exception("%s failed", name)
+            return [Answer(0, pid, error=repr(error), faulty=True)]
 
     async def reload(self) -> LoadedConfig:
         return await self.reloader.reload()

@@ -39,8 +39,10 @@ class Kind(IntEnum):
     """A named command with its arguments, as JSON."""
     ANSWER = 3
     """What came of a call."""
-    FAILURE = 4
+    REFUSAL = 4
     """Why nothing came of it, for operators."""
+    FAULT = 5
+    """What went wrong with it, which nobody has foreseen; the log says more."""
 
 
 class CallFailed(GatewayError):  # noqa: N818  # an event that is reported, and then dealt with
@@ -49,6 +51,10 @@ class CallFailed(GatewayError):  # noqa: N818  # an event that is reported, and 
 
 class Refused(CallFailed):
     """The worker has answered that it does not do what it was asked."""
+
+
+class Faulty(CallFailed):
+    """The worker has failed at what it was asked, in a way that nobody has foreseen."""
 
 
 class Overdue(CallFailed):
@@ -80,6 +86,7 @@ class Caller:
 
         Raises:
             Refused: the other end does not do it.
+            Faulty: the other end has failed at it.
             Overdue: the other end owes too many answers.
             CallFailed: the other end is gone.
             TimeoutError: no answer came in time.
@@ -117,7 +124,8 @@ class Caller:
                 if kind == Kind.ANSWER:
                     answer.set_result(body)
                 else:
-                    answer.set_exception(Refused(body.decode()))
+                    failed = Refused if kind == Kind.REFUSAL else Faulty
+                    answer.set_exception(failed(body.decode()))
         except ChannelClosed:
             pass
         finally:
@@ -177,7 +185,7 @@ class Responder:
 
     async def _answer(self, message: bytes) -> bool:
         kind, number = _HEADER.unpack_from(message)
-        outcome = Kind.FAILURE
+        outcome = Kind.REFUSAL
         try:
             body = await self._handlers[kind](message[_HEADER.size :])
             if len(body) > MAX_ANSWER_BYTES:
@@ -187,6 +195,7 @@ class Responder:
             body = str(error).encode()
         except Exception as error:
             logger.exception("a call of the supervisor failed")
+            outcome = Kind.FAULT
             body = repr(error).encode()
         try:
             await self._channel.send(_HEADER.pack(outcome, number) + body)

@@ -86,7 +86,8 @@ def pack(loaded: LoadedConfig) -> bytes:
     values = {
         field.name: getattr(loaded, field.name)
         for field in fields(loaded)
-        if field.name != "plugins"  # each process imports its own
+        # Each process imports its own plugins; what the store has given is in the configuration.
+        if field.name not in ("plugins", "stored")
     }
     return pickle.dumps(values, pickle.HIGHEST_PROTOCOL)
 

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 import orjson
 
 from gatewayd.errors import GatewayError
-from gatewayd.process.calls import Caller, CallFailed, Kind, Overdue, Refused
+from gatewayd.process.calls import Caller, CallFailed, Faulty, Kind, Overdue, Refused
 from gatewayd.process.channel import Channel
 
 if TYPE_CHECKING:
@@ -81,6 +81,9 @@ class Child:
         names = ("--listener", "--channel", "--board", "--shared")
         for name, number in zip(names, passed, strict=True):
             command += [name, str(number)]
+        # Inherited: a SIGHUP that all processes of the node get must not end a worker that cannot
+        # ignore it yet. For us, it is held back meanwhile.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
         try:
             process = await asyncio.create_subprocess_exec(
                 *command,
@@ -96,6 +99,8 @@ class Child:
                 raise ChildFailed(f"no process can be started: {error}") from error
             raise
         finally:
+            # By name, and not as it was: several are started side by side.
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
             theirs.close()
 
     @property
@@ -142,7 +147,7 @@ class Child:
         unanswered = 0
         while unanswered < LOOKS:
             heard, next_look = self._caller.heard, loop.time() + LOOK_SECONDS
-            with suppress(ChildFailed, Refused):  # what counts is whether anything was heard
+            with suppress(GatewayError):  # what counts is whether anything was heard
                 await self.ask("alive", {}, LOOK_SECONDS)
             await asyncio.sleep(next_look - loop.time())
             alive = self._taking or self._caller.heard > heard
@@ -153,13 +158,14 @@ class Child:
 
         Raises:
             Refused: the command refuses its arguments.
+            Faulty: the command has failed at them.
             ChildFailed: it has ended, or does not answer in time.
 
         """
         question = orjson.dumps({"name": name, "arguments": arguments})
         try:
             return orjson.loads(await self._caller.call(Kind.QUESTION, question, seconds))
-        except Refused:
+        except (Refused, Faulty):
             raise
         except CallFailed as failure:
             raise ChildFailed(str(failure)) from None

@@ -25,6 +25,7 @@ class Answer:
         result: What the command returned; ``None`` where it failed.
         error: Why it failed; ``""`` where it did not.
         refused: Whether the command refused its arguments.
+        faulty: Whether it failed in a way that nobody has foreseen; the log says more.
 
     """
 
@@ -34,6 +35,7 @@ class Answer:
     result: Any = None
     error: str = ""
     refused: bool = False
+    faulty: bool = False
 
 
 class Node(Protocol):

@@ -7,6 +7,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayd.audit import AuditEvent
+from gatewayd.config.stored import save_snapshot
 from gatewayd.errors import GatewayError
 
 if TYPE_CHECKING:
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
     from gatewayd.telemetry.metrics import Metrics
 
 logger = logging.getLogger("gatewayd.process")
+
+
+async def keep_stored(loaded: LoadedConfig) -> None:
+    """Keep what the store has given to a configuration that runs, for when the store is away.
+
+    Once for the node, and not in its workers: one of them may have taken over what another one
+    then refuses.
+    """
+    if loaded.stored is not None:
+        await asyncio.to_thread(save_snapshot, loaded.config.config, loaded.stored)
 
 
 class Reloader:
@@ -88,6 +99,7 @@ class Reloader:
                 # In a thread: thousands of routes take longer than an exchange should wait.
                 loaded = await asyncio.to_thread(self._load)
                 await self._take(loaded)
+                await keep_stored(loaded)
             except GatewayError as error:
                 logger.error("reload refused, the running configuration stays:\n%s", error)  # noqa: TRY400  # the text says it all
                 self._failed.value += 1

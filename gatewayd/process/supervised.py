@@ -38,6 +38,7 @@ async def serve_supervised(
     """
     # Reloads come over the channel; a SIGHUP that reaches us all the same must not end us.
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by the supervisor
     plugins = Plugins()
     worker = Worker(listener, plugins, board, shared)
     channel = await Channel.over(end)

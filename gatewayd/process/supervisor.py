@@ -19,11 +19,11 @@ from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
 from gatewayd.process import logs
 from gatewayd.process.board import make_board_file
-from gatewayd.process.calls import Refused
+from gatewayd.process.calls import Faulty, Refused
 from gatewayd.process.channel import pack
 from gatewayd.process.child import LOOK_SECONDS, LOOKS, Child, ChildFailed
 from gatewayd.process.node import Answer
-from gatewayd.process.reload import Reloader
+from gatewayd.process.reload import Reloader, keep_stored
 from gatewayd.process.shared import make_shared_file
 from gatewayd.process.sockets import url_of
 from gatewayd.telemetry.metrics import Metrics
@@ -130,6 +130,7 @@ class Supervisor:
             return
         for failure in filter(None, results):
             raise failure
+        await keep_stored(self._loaded)
         url = url_of(self._listeners[0], tls=self._loaded.config.server.tls is not None)
         logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
 
@@ -308,6 +309,8 @@ class Supervisor:
             return answer(await child.ask(name, arguments, seconds))
         except Refused as refusal:
             return answer(error=str(refusal), refused=True)
+        except Faulty as fault:
+            return answer(error=str(fault), faulty=True)
         except ChildFailed as failure:
             return answer(error=str(failure))
 

@@ -200,7 +200,7 @@ class Redis:
             try:
                 await self._connect_and_hold()
             except Exception as error:  # whatever a client library raises, groups included
-                self._reason = f"{type(error).__name__}: {error}"
+                self._reason = _why(error) or f"no answer within {self._connect_seconds:g} s"
                 if not self._tried.is_set() or not told:
                     logger.warning("Redis cannot be reached: %s", self._reason)
                 told = True
@@ -212,11 +212,15 @@ class Redis:
                 self._tried.set()
             await asyncio.sleep(self.config.probe_interval)
 
+    @property
+    def _connect_seconds(self) -> float:
+        return self.config.timeout * _CONNECT_FACTOR
+
     async def _connect_and_hold(self) -> None:
         """Connect, and return when the client was broken; cancelled, leave it in order."""
         from gatewayd.redis.clients import open_client
 
-        async with asyncio.timeout(self.config.timeout * _CONNECT_FACTOR) as limit:
+        async with asyncio.timeout(self._connect_seconds) as limit:
             async with open_client(self.config) as client:
                 await client.ping()
                 limit.reschedule(None)
@@ -231,7 +235,14 @@ class Redis:
                 await self._broken.wait()
                 # To part with connections that hang must not take for ever either.
                 now = asyncio.get_running_loop().time()
-                limit.reschedule(now + self.config.timeout * _CONNECT_FACTOR)
+                limit.reschedule(now + self._connect_seconds)
+
+
+def _why(error: Exception) -> str:
+    """Return what an error says; the first of a group, which itself says nothing."""
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    return "" if isinstance(error, TimeoutError) else f"{type(error).__name__}: {error}"
 
 
 def _is_misplaced(error: Exception) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from gatewayd.store.purge import purge
 from gatewayd.store.schema import audit_logs
 
 if TYPE_CHECKING:
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gatewayd.store.database import Database
-
-_PURGED_AT_ONCE = 10_000  # rows that one statement locks
 
 
 class AuditLogs:
@@ -52,15 +51,4 @@ class AuditLogs:
 
     async def purge(self, before: int) -> int:
         """Delete rows from before a point in time, in microseconds; returns how many."""
-        oldest = sa.select(audit_logs.c.id).where(audit_logs.c.at < before).limit(_PURGED_AT_ONCE)
-        # MySQL takes no LIMIT in a subquery of IN, but does in a table made of one.
-        ids = sa.select(oldest.subquery().c.id)
-
-        async def work(connection: AsyncConnection) -> int:
-            statement = audit_logs.delete().where(audit_logs.c.id.in_(ids))
-            return (await connection.execute(statement)).rowcount
-
-        purged = 0
-        while deleted := await self._database.write(work):
-            purged += deleted
-        return purged
+        return await purge(self._database, audit_logs, audit_logs.c.at < before)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from gatewayd.store.purge import purge
 from gatewayd.store.records import BreakerTransition
 from gatewayd.store.schema import circuit_breaker_states as table
 
@@ -48,8 +49,4 @@ class BreakerStates:
 
     async def purge(self, before: int) -> int:
         """Delete transitions from before a point in time; returns how many."""
-
-        async def work(connection: AsyncConnection) -> int:
-            return (await connection.execute(table.delete().where(table.c.at < before))).rowcount
-
-        return await self._database.write(work)
+        return await purge(self._database, table, table.c.at < before)

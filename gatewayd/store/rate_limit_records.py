@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from gatewayd.store.purge import purge
 from gatewayd.store.schema import rate_limit_records
 from gatewayd.store.upsert import upsert
 
@@ -59,9 +60,5 @@ class RateLimitRecords:
 
     async def purge(self, before: int) -> int:
         """Delete counts of minutes before one; returns how many rows."""
-
-        async def work(connection: AsyncConnection) -> int:
-            statement = rate_limit_records.delete().where(rate_limit_records.c.minute < before)
-            return (await connection.execute(statement)).rowcount
-
-        return await self._database.write(work)
+        old = rate_limit_records.c.minute < before
+        return await purge(self._database, rate_limit_records, old)

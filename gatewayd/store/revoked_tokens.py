@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from gatewayd.store.purge import purge
 from gatewayd.store.schema import revoked_tokens
 from gatewayd.store.upsert import upsert
 
@@ -72,9 +73,5 @@ class RevokedTokens:
 
     async def purge(self, before: int) -> int:
         """Forget tokens that have expired before a point in time; returns how many."""
-
-        async def work(connection: AsyncConnection) -> int:
-            statement = revoked_tokens.delete().where(revoked_tokens.c.expires_at < before)
-            return (await connection.execute(statement)).rowcount
-
-        return await self._database.write(work)
+        old = revoked_tokens.c.expires_at < before
+        return await purge(self._database, revoked_tokens, old)

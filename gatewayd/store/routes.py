@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from gatewayd.store.errors import UnreadableRows
+from gatewayd.store.errors import StoreRefused, UnreadableRows
 from gatewayd.store.schema import routes, service_instances, services
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
     from gatewayd.store.database import Database
+
+MAX_ROWS = 100_000
+"""Most rows of a table that are read; ten thousand routes are many."""
 
 _OF_INSTANCE: Mapping[str, Any] = {"weight": 1, "zone": "", "healthy": True}
 
@@ -30,7 +33,8 @@ class Routes:
         """Return ``routes`` and ``services`` as a configuration file has them, of one moment.
 
         Raises:
-            UnreadableRows: a definition is not what a file could have.
+            UnreadableRows: a definition is not what a file could have, or there are more than
+                :data:`MAX_ROWS`.
             StoreUnavailable: the store is away.
 
         """
@@ -41,24 +45,40 @@ class Routes:
                 _rows(services).order_by(services.c.name),
                 sa.select(service_instances).order_by(service_instances.c.id),
             )
-            return tuple([list(await connection.execute(query)) for query in queries])
+            bounded = [query.limit(MAX_ROWS + 1) for query in queries]
+            return tuple([list(await connection.execute(query)) for query in bounded])
 
         found = await self._database.read(work, fresh=True, snapshot=True)
+        tables = zip((routes, services, service_instances), found, strict=True)
+        too_long = [table.name for table, rows in tables if len(rows) > MAX_ROWS]
+        if too_long:
+            reason = f"it has more than {MAX_ROWS} rows"
+            raise UnreadableRows({f"table {name!r}": reason for name in too_long})
         return _Reader().read(*found)
 
     async def replace_all(
         self, new_routes: Sequence[Mapping[str, Any]], new_services: Mapping[str, Mapping[str, Any]]
     ) -> None:
-        """Put these in the place of all that is there, in one transaction."""
+        """Put these in the place of all that is there, in one transaction.
+
+        Raises:
+            StoreRefused: they cannot be stored, or are more than could be read.
+            StoreUnavailable: the store is away.
+
+        """
+        new = (
+            (routes, _route_rows(new_routes)),
+            (services, _service_rows(new_services)),
+            (service_instances, _instance_rows(new_services)),
+        )
+        for table, rows in new:
+            if len(rows) > MAX_ROWS:
+                raise StoreRefused(f"{len(rows)} rows of {table.name}, and {MAX_ROWS} at most")
 
         async def work(connection: AsyncConnection) -> None:
             for table in (routes, service_instances, services):
                 await connection.execute(table.delete())
-            for table, rows in (
-                (routes, _route_rows(new_routes)),
-                (services, _service_rows(new_services)),
-                (service_instances, _instance_rows(new_services)),
-            ):
+            for table, rows in new:
                 if rows:
                     await connection.execute(table.insert(), rows)
 

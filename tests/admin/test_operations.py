@@ -33,6 +33,8 @@ class Notes(Filter[FilterConfig]):
     async def _add(self, arguments):
         if "text" not in arguments:
             raise GatewayError("a note has a text")
+        if arguments["text"] is None:
+            raise RuntimeError("what nobody has foreseen")
         self._notes.append(arguments["text"])
         return self._notes
 
@@ -85,6 +87,7 @@ def test_it_is_in_the_audit_trail_with_its_arguments(node: Node) -> None:
         ("notes.add", {"arguments": {}}, 400, "a note has a text"),
         ("notes.add", {"arguments": []}, 422, "arguments"),
         ("notes.add", {"arguments": {"text": 1 << 64}}, 422, "64-bit"),
+        ("notes.add", {"arguments": {"text": None}}, 500, "Worker 0 failed at it"),
         ("notes.drop", {}, 404, "These are there: notes.add."),
     ],
 )

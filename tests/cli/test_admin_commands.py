@@ -6,13 +6,14 @@ import json
 import subprocess
 import sys
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
 import pytest
 
 from gatewayd.admin.client import AdminClient, AdminError
 from gatewayd.cli.explain_request import explain_request
+from gatewayd.cli.status import status
 from gatewayd.cli.top import rows_between
 from gatewayd.config.load import load
 from gatewayd.errors import GatewayError
@@ -55,6 +56,28 @@ def test_status_for_programs(node: Node) -> None:
     shown = json.loads(command(node, "status", "--json"))
     assert shown["node"]["pid"] == node.process.pid
     assert {one["name"] for one in shown["services"]} == {"origin", "away"}
+
+
+class NoWorkerAnswers:
+    """A gateway whose workers do not answer; its supervisor does."""
+
+    def __init__(self, _: object) -> None:
+        pass
+
+    def ask(self, _: str, path: str) -> dict[str, Any]:
+        if path == "/v1/services":
+            raise AdminError("No worker answers: the worker is being started")
+        return {"pid": 7, "workers": []}
+
+
+def test_status_for_programs_where_no_worker_answers(
+    node: Node, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("gatewayd.cli.status.AdminClient", NoWorkerAnswers)
+    with pytest.raises(AdminError, match="No worker answers"):
+        status(config=node.process.config_file, json=True)
+    shown = json.loads(capsys.readouterr().out)
+    assert shown == {"node": {"pid": 7, "workers": []}, "services": None}
 
 
 def test_top_shows_rates(node: Node) -> None:

@@ -17,8 +17,10 @@ import pytest
 
 from gatewayd.cli import main
 from gatewayd.crypto import load_private_key, load_public_key
+from gatewayd.store.errors import StoreUnavailable
+from gatewayd.store.revoked_tokens import RevokedTokens
 from gatewayd.store.settings import StoreConfig
-from gatewayd.store.store import Store
+from gatewayd.store.store import Store, opened_store
 from tests.support.mariadb import MariaDb
 from tests.support.process import free_port
 from tests.support.tokens import SECRET, by_hand, private_key, private_pem, public_pem
@@ -301,6 +303,12 @@ def test_where_nothing_decides(gatewayd: Any, config: str, path: str) -> None:
     assert gatewayd("rbac", "explain", "GET", path, "-c", config)[0] == 1
 
 
+async def trail(folder: Path) -> list[str]:
+    """Return what was done, from the audit trail."""
+    async with opened_store(StoreConfig(url=f"sqlite:///{folder}/gatewayd.db")) as store:
+        return [row["action"] for row in await store.audit_logs.recent()]
+
+
 async def revoked(folder: Path, at: int = 0) -> set[str]:
     store = Store(StoreConfig(url=f"sqlite:///{folder}/gatewayd.db"))
     try:
@@ -327,6 +335,22 @@ def test_revokes_a_token(gatewayd: Any, tmp_path: Path, arguments: list[str], un
     assert (status, out) == (0, f"token one is revoked until {until}\n")
     last_moment = int(datetime.fromisoformat(until).timestamp() - 1) * 1_000_000
     assert asyncio.run(revoked(tmp_path, last_moment)) == {"one"}
+
+
+def test_a_token_is_revoked_where_old_ones_cannot_be_forgotten(
+    gatewayd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "gateway.toml"
+    file.write_text(f'store.url = "sqlite:///{tmp_path}/gatewayd.db"\n')
+
+    async def purge(*_: object) -> int:
+        raise StoreUnavailable("no answer")
+
+    monkeypatch.setattr(RevokedTokens, "purge", purge)
+    status, out, err = gatewayd("token", "revoke", "--jti", "one", "-c", str(file))
+    assert (status, out[:20]) == (0, "token one is revoked")
+    assert "expired ones are not forgotten: no answer" in err
+    assert asyncio.run(trail(tmp_path)) == ["token.revoke"]
 
 
 def test_an_id_that_lasts_is_revoked_for_as_long(gatewayd: Any, tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -92,6 +94,22 @@ def test_which_file_is_read(
         folder.write(name, "A=1")
     loaded = folder.load(TEXT, env=env)
     assert [str(file) for file in loaded.files[1:]] == ([expected] if expected else [])
+
+
+def test_a_folder_that_must_not_be_searched(
+    folder: ConfigFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = Path.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if path == Path(".env"):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return found(path, **options)
+
+    monkeypatch.setattr(Path, "stat", stat)
+    assert folder.errors(TEXT) == [
+        ".env: cannot be looked for in the working directory: Permission denied"
+    ]
 
 
 def test_the_environment_names_the_file(folder: ConfigFolder) -> None:

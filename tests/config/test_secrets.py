@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -91,6 +92,7 @@ FAILURES = [
     ('{ file = "none" }', "file 'none' cannot be read: No such file or directory"),
     ('{ file = "." }', "file '.' cannot be read: Is a directory"),
     ('{ file = "binary" }', "file 'binary' is not UTF-8"),
+    ('{ file = "pipe" }', "file 'pipe' is no regular file"),
     ('{ file = "large" }', "file 'large' is larger than 65536 bytes"),
     ('{ file = "${NONE}" }', "${NONE} is set neither in the environment nor in the .env file"),
 ]  # fmt: skip
@@ -99,6 +101,7 @@ FAILURES = [
 @pytest.mark.parametrize(("written", "expected"), FAILURES, ids=[row[0] for row in FAILURES])
 def test_what_cannot_be_resolved(folder: ConfigFolder, written: str, expected: str) -> None:
     (folder.path / "binary").write_bytes(b"\xff")
+    os.mkfifo(folder.path / "pipe")
     folder.write("large", "x" * 65537)
     errors = folder.errors(f"{PIPELINE}\nfilters.login.secret = {written}", environ=ENVIRON)
     assert errors == [f"gateway.toml:3: filters.login.secret: {expected}"]

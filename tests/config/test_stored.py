@@ -19,11 +19,8 @@ from gatewayd.cli import main
 from gatewayd.config.load import LoadedConfig, load
 from gatewayd.config.stored import save_snapshot
 from gatewayd.errors import ConfigError
-from gatewayd.generation import Generations
-from gatewayd.registry import Plugins
 from gatewayd.store.settings import StoreConfig
 from gatewayd.store.store import Store
-from gatewayd.timers import Sweeper
 from tests.support.process import free_port
 
 if TYPE_CHECKING:
@@ -115,6 +112,16 @@ def test_errors_name_the_row(folder: Folder, route: dict[str, Any], expected: st
     with pytest.raises(ConfigError) as caught:
         folder.load()
     assert str(caught.value.issues[0]).startswith(expected)
+
+
+def test_a_table_that_is_too_long_is_named(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.put([ROUTE, ROUTE | {"name": "other"}], {"stored": SERVICE})
+    monkeypatch.setattr("gatewayd.store.routes.MAX_ROWS", 1)
+    with pytest.raises(ConfigError) as caught:
+        folder.load()
+    assert [str(issue) for issue in caught.value.issues] == [
+        "store, table 'routes': it has more than 1 rows"
+    ]
 
 
 def test_a_service_that_is_nested_too_deep_is_named(folder: Folder) -> None:
@@ -209,22 +216,6 @@ def test_a_configuration_that_is_only_looked_at_leaves_the_snapshot_alone(
     assert run(monkeypatch, "check", "-c", str(folder.file)) == 0
     config = folder.load(url=away(), config__on_outage="stale").config
     assert [route.name for route in config.routes] == ["stored"]
-
-
-async def test_the_snapshot_is_what_a_generation_has_taken_over(folder: Folder) -> None:
-    await asyncio.to_thread(folder.put, [ROUTE], {"stored": SERVICE})
-    sweeper = Sweeper()
-    generations = Generations(Plugins(), sweeper)
-    try:
-        jwt = f'{{ algorithms = ["HS256"], secret = "{"s" * 32}" }}'
-        text = f'filters.auth = {{ methods = ["jwt"], jwt = {jwt} }}\n'
-        await generations.adopt(folder.load(text))
-    finally:
-        await generations.close()
-        sweeper.close()
-    assert [route["name"] for route in json.loads(folder.snapshot.read_bytes())["routes"]] == [
-        "stored"
-    ]
 
 
 def test_a_start_from_the_snapshot_does_not_write_it(folder: Folder) -> None:

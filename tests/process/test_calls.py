@@ -14,6 +14,7 @@ from gatewayd.process.calls import (
     MAX_UNANSWERED,
     Caller,
     CallFailed,
+    Faulty,
     Kind,
     Refused,
     Responder,
@@ -89,7 +90,7 @@ async def test_a_failure_of_the_worker_is_told_and_ends_nothing(
         return body
 
     async with connected(fail) as (caller, _):
-        with pytest.raises(CallFailed, match="broken"):
+        with pytest.raises(Faulty, match="broken"):
             await caller.call(Kind.QUESTION, b"fail", 10)
         assert await caller.call(Kind.QUESTION, b"next", 10) == b"next"
     assert "a call of the supervisor failed" in caplog.text

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from gatewayd.config.load import load
+from gatewayd.config.stored import SourcesConfig
 from gatewayd.errors import GatewayError
 from gatewayd.process.reload import Reloader
 from gatewayd.telemetry.metrics import Metrics
@@ -66,6 +69,20 @@ async def test_the_next_signal_is_heard(
     following.cancel()
     await asyncio.wait([following])
     assert node.count("success" if failure is None else "failure") == 2
+
+
+@pytest.mark.parametrize("failure", [None, GatewayError("no")])
+async def test_what_the_store_gives_is_kept_where_all_have_taken_it_over(
+    loaded: LoadedConfig, tmp_path: Path, failure: Exception | None
+) -> None:
+    snapshot = tmp_path / "snapshot.json"
+    settings = SourcesConfig(snapshot=str(snapshot))
+    config = loaded.config.model_copy(update={"config": settings})
+    node = Node(replace(loaded, config=config, stored=b"{}"))
+    node.failure = failure
+    with nullcontext() if failure is None else pytest.raises(GatewayError):
+        await node.reloader.reload()
+    assert snapshot.exists() == (failure is None)
 
 
 async def test_what_cannot_be_recorded_has_been_done_all_the_same(

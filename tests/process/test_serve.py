@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import os
 import signal
@@ -17,6 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 import pytest
 
+from gatewayd.store.settings import StoreConfig
+from gatewayd.store.setup import initialize
 from tests.support.held_origin import HeldOrigin, get
 from tests.support.process import Process, accepts, free_port, wait_until
 from tests.support.servers import GatewayProcess
@@ -338,6 +341,21 @@ def test_a_reload_that_is_asked_for_too_early_comes_later(
         with config.open("w") as second:
             second.write(config_for(origin, workers))
         gateway.wait_for_log("reloaded")
+
+
+@BOTH
+def test_what_the_store_gives_is_kept_from_the_start_on(
+    origin: HeldOrigin, tmp_path: Path, workers: int
+) -> None:
+    asyncio.run(initialize(StoreConfig(url=f"sqlite:///{tmp_path}/gatewayd.db")))
+    snapshot = tmp_path / "snapshot.json"
+    head = (
+        f'config.sources = ["file", "store"]\nconfig.snapshot = "{snapshot}"\n'
+        f'store.url = "sqlite:///{tmp_path}/gatewayd.db"\n'
+    )
+    with GatewayProcess(head + config_for(origin, workers), tmp_path) as gateway:
+        gateway.wait_for_log("listening on")
+        assert snapshot.read_text() == '{"routes": [], "services": {}}'
 
 
 @BOTH

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -10,6 +13,7 @@ from gatewayd.config.load import load
 from gatewayd.config.schema import ServerConfig
 from gatewayd.errors import ConfigError
 from gatewayd.process.board import make_board_file
+from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
 from gatewayd.process.shared import make_shared_file
 from gatewayd.process.sockets import bind_listeners, url_of
@@ -17,7 +21,6 @@ from gatewayd.process.worker import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from gatewayd.config.load import LoadedConfig
 
@@ -112,3 +115,27 @@ async def test_a_system_without_room_for_processes_is_a_failure(
     failure = pytest.raises(ChildFailed, match=r"no process can be started: .*unavailable")
     with make_board_file() as board, make_shared_file(1) as shared, failure:
         await Child.spawn(running.listener, board, shared)
+
+
+def test_a_hangup_does_not_end_one_that_starts(tmp_path: Path) -> None:
+    """As from ``systemctl kill --signal HUP``, which all processes of a node get."""
+    packed = pack(make_config(tmp_path, "one"))
+
+    async def start() -> str:
+        with make_board_file() as board, make_shared_file(1) as shared:
+            child = await Child.spawn(listener, board, shared)
+            os.kill(child.pid, signal.SIGHUP)
+            try:
+                await child.take(packed)
+                return await asyncio.to_thread(Path(f"/proc/{child.pid}/status").read_text)
+            finally:
+                child.kill()
+                await child.ended()
+
+    (listener,) = bind_listeners(ServerConfig(port=0))
+    # The supervisor's loop, which is not that of workers and tests.
+    with listener, asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as supervisor:
+        status = supervisor.run(start())
+    blocked = next(line for line in status.splitlines() if line.startswith("SigBlk:"))
+    assert not int(blocked.split()[1], 16) & 1 << (signal.SIGHUP - 1)
+    assert signal.SIGHUP not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,23 @@ async def test_nobody_there_is_no_reason_not_to_start() -> None:
         assert not redis.up
         with pytest.raises(RedisUnavailable):
             await redis.check()
+
+
+async def test_why_it_cannot_be_reached_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    port = free_port()
+    async with link(f"redis://127.0.0.1:{port}/0", timeout=5.0):
+        pass
+    assert "Redis cannot be reached: ConnectionError: Unable to establish" in caplog.text
+    assert f"127.0.0.1:{port}" in caplog.text
+
+
+async def test_a_server_that_says_nothing_at_the_start_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        async with link(f"redis://127.0.0.1:{silent.getsockname()[1]}/0", timeout=0.1):
+            pass
+    assert "Redis cannot be reached: no answer within 0.5 s" in caplog.text
 
 
 async def test_a_server_that_comes_later_is_found(

@@ -11,11 +11,13 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.util import await_only
 
+from gatewayd.store import purge
 from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.store.records import ApiKeyRecord, BreakerTransition, UnreadableApiKey
 from gatewayd.store.schema import ExactText, api_keys, counters, metadata
 from gatewayd.store.setup import execute_sql_file, initialize
 from gatewayd.store.store import Store
+from gatewayd.telemetry.metrics import Metrics
 from tests.store.conftest import closing_store
 
 if TYPE_CHECKING:
@@ -415,6 +417,34 @@ async def test_the_last_state_of_each_breaker(store: Store) -> None:
     assert await states.purge(3) == 3
 
 
+async def fill(store: Store, rows: int) -> None:
+    """Put rows of the times 0, 1 and so on into each table that is purged."""
+    await store.audit_logs.append([event(at=at) for at in range(rows)])
+    await store.rate_limit_records.add([(at, "items", "ada", 1) for at in range(rows)])
+    await store.breaker_states.record([transition(at, "closed") for at in range(rows)])
+    for at in range(rows):
+        await store.revoked_tokens.add(str(at), at)
+
+
+@pytest.mark.parametrize(
+    "name", ["audit_logs", "rate_limit_records", "breaker_states", "revoked_tokens"]
+)
+async def test_what_is_too_old_is_deleted_in_steps(
+    config: StoreConfig, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await initialize(config)
+    metrics = Metrics()
+    writes = metrics.counter("gatewayd_store_operations", "", ("kind", "result"))
+    async with closing_store(Store(config, metrics)) as store:
+        await fill(store, 6)
+        before = writes.labels("write", "success").value
+        monkeypatch.setattr(purge, "AT_ONCE", 2)
+        assert await getattr(store, name).purge(5) == 5
+        assert writes.labels("write", "success").value == before + 3
+        assert await getattr(store, name).purge(5) == 0
+        assert await getattr(store, name).purge(6) == 1
+
+
 ROUTES = [
     {"name": "b", "path": "/b", "service": "shop", "auth_required": True},
     {"name": "a", "path": "/a/{id}", "service": "shop", "filters": {"retry": False}},
@@ -464,6 +494,16 @@ async def test_routes_and_services_are_of_one_moment(store: Store, config: Store
     assert not writing
     assert (len(found["routes"]), sorted(found["services"])) == (len(ROUTES), sorted(SERVICES))
     assert await store.routes.load() == {"routes": [], "services": {}}
+
+
+async def test_what_would_be_too_much_to_read_is_not_written(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store.routes.replace_all(ROUTES[:1], {})
+    monkeypatch.setattr("gatewayd.store.routes.MAX_ROWS", 1)
+    with pytest.raises(StoreRefused, match="2 rows of routes, and 1 at most"):
+        await store.routes.replace_all(ROUTES, {})
+    assert (await store.routes.load())["routes"] == ROUTES[:1]
 
 
 async def test_routes_are_replaced_as_a_whole(store: Store) -> None:

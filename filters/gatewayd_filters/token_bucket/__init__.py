@@ -8,6 +8,8 @@ more.
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import math
 from contextlib import suppress
 from functools import partial
@@ -39,6 +41,11 @@ _PASSED = Verdict(True, (), 0.0, 0)
 
 _KEPT_MINUTES = 90 * 24 * 60
 """For how long records of refusals are kept in the store: 90 days, as the audit trail."""
+
+_PURGE_SECONDS = 2.0
+"""Within the time that records have to be written."""
+
+logger = logging.getLogger("gatewayd.filters.token_bucket")
 
 
 class TokenBucket(Filter[TokenBucketConfig]):
@@ -158,7 +165,16 @@ async def _write(store: Store, rows: Sequence[Row]) -> None:
     await store.rate_limit_records.add(rows)
     minute = rows[0][0]
     if minute % 60 == 0:  # now and then; whoever does so first leaves the others nothing
-        await store.rate_limit_records.purge(minute - _KEPT_MINUTES)
+        await _purge(store, minute - _KEPT_MINUTES)
+
+
+async def _purge(store: Store, before: int) -> None:
+    """Delete what is too old, as far as there is time; what was to be written is written."""
+    try:
+        async with asyncio.timeout(_PURGE_SECONDS):
+            await store.rate_limit_records.purge(before)
+    except Exception as error:
+        logger.warning("old records of refusals stay, to be deleted later: %r", error)
 
 
 def _tell(response: Response, fields: Headers) -> None:

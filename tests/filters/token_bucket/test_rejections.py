@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING
+from unittest.mock import AsyncMock, Mock
 
 import pytest
 
 from gatewayd import Metrics
+from gatewayd_filters import token_bucket
 from gatewayd_filters.token_bucket import rejections
 from gatewayd_filters.token_bucket.rejections import Rejections
 
@@ -120,3 +123,24 @@ async def test_what_is_counted_between_two_writes_is_bounded(
     await one.flush()
     assert [row[2:] for row in store.rows] == [("x", 2), ("y", 1)]
     assert lost(metrics) == 1
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["fails", "takes too long"])
+async def test_what_is_written_is_not_lost_where_old_rows_stay(
+    metrics: Metrics, monkeypatch: pytest.MonkeyPatch, *, hangs: bool
+) -> None:
+    monkeypatch.setattr(token_bucket, "_PURGE_SECONDS", 0.01)
+
+    async def purge(_: int) -> int:
+        if hangs:
+            await asyncio.Event().wait()
+        raise RuntimeError("away")
+
+    store = Mock()
+    store.start, store.rate_limit_records.add = AsyncMock(), AsyncMock()
+    store.rate_limit_records.purge = Mock(side_effect=purge)
+    one = Rejections(partial(token_bucket._write, store), metrics, lambda: NOW)
+    one.add("a", "x")
+    await one.flush()
+    store.rate_limit_records.purge.assert_called_once()
+    assert lost(metrics) == 0
