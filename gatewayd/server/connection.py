@@ -15,12 +15,9 @@ connections. What it does differently from what a gateway needs is replaced, and
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import socket
 import struct
-import sys
-import termios
 from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_protocol import RequestHandler
@@ -42,6 +39,7 @@ from gatewayd.server.response import (
     frame,
 )
 from gatewayd.timers import NEVER
+from gatewayd.unsent import count_unsent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -370,24 +368,8 @@ class ClientConnection(RequestHandler):
 
     def _await_client(self) -> None:
         """Give the client ``send_timeout`` to take something of what is unsent."""
-        self._unsent = self._count_unsent()
+        self._unsent = count_unsent(self.transport)
         self.expires_at = self._now() + self._reader.generation.entry.limits.send_timeout
-
-    def _count_unsent(self) -> int:
-        """Return the bytes that the client has not acknowledged: those here, and the kernel's.
-
-        The kernel's count as well: what it holds may take minutes to go, while what is here stands
-        still.
-        """
-        transport = self.transport
-        sock = None if transport is None else transport.get_extra_info("socket")
-        if transport is None or sock is None:  # TLS that has ended
-            return 0
-        try:
-            queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-        except OSError:  # closed, though the loop has not told yet
-            return 0
-        return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
     # --- the end -----------------------------------------------------------------------------
 
@@ -409,7 +391,7 @@ class ClientConnection(RequestHandler):
         """End it: the client has taken nothing for too long, or has lingered long enough."""
         if self._linger_end != NEVER and self.transport and not self.transport.is_closing():
             self.force_close()  # a slow client may not have taken the end of its response yet
-        elif self._count_unsent() < self._unsent:
+        elif count_unsent(self.transport) < self._unsent:
             self._await_client()
         else:
             self._abort()

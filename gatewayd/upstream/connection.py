@@ -31,6 +31,7 @@ from gatewayd.http1.framing import (
     encode_last_chunk,
 )
 from gatewayd.timers import NEVER
+from gatewayd.unsent import count_unsent
 from gatewayd.upstream.head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead
 from gatewayd.upstream.tunnel import Tunnel
 
@@ -92,6 +93,8 @@ class Attempt(Struct, eq=False):
         received_at: When the exchange began, same clock.
         asked_at: When it began to wait for a connection, same clock, if it had to.
         interim: 1xx responses that it was answered with.
+        unsent: Bytes of a streamed body that the instance had not taken when the present phase
+            began.
 
     """
 
@@ -108,6 +111,7 @@ class Attempt(Struct, eq=False):
     received_at: float = NEVER
     asked_at: float = NEVER
     interim: int = 0
+    unsent: int = 0
 
     def gives_time(self, since: float) -> bool:
         """Whether an instance that is waited for since then has the larger part of the time.
@@ -213,7 +217,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(error)
         else:
             self._sending = False
-            self._arm_sending(attempt.timeouts.first_byte)
+            self._await_instance(attempt, attempt.timeouts.first_byte)
 
     async def _copy(self, attempt: Attempt, body: Body) -> None:
         transport = self._transport
@@ -232,7 +236,7 @@ class UpstreamConnection(asyncio.Protocol):
                     raise ValueError("the request's body is longer than declared")
             transport.write(encode_chunk(piece) if attempt.chunked else piece)
             if self._can_write is not None:
-                self._arm_sending(attempt.timeouts.write)
+                self._await_instance(attempt, attempt.timeouts.write)
                 await self._can_write
             transport = self._transport
         if transport is not None and attempt.chunked:
@@ -241,6 +245,17 @@ class UpstreamConnection(asyncio.Protocol):
     def _arm_sending(self, seconds: float) -> None:
         if self.state == HEAD:  # later the response's own time-outs count
             self._arm(seconds)
+
+    def _await_instance(self, attempt: Attempt, seconds: float) -> None:
+        """Give the instance so many seconds to take something of what is unsent, or to answer."""
+        attempt.unsent = count_unsent(self._transport)
+        self._arm_sending(seconds)
+
+    def _takes_more(self, attempt: Attempt, now: float) -> bool:
+        """Whether an instance whose time is over has taken some of the request in it, not all."""
+        if self.state != HEAD or now >= min(attempt.deadline, attempt.answer_by):
+            return False
+        return 0 < count_unsent(self._transport) < attempt.unsent
 
     async def _await_continue(self, asked: asyncio.Future[None], limit: float) -> None:
         """Wait until the instance asks for the body, or for too long (RFC 9110 section 10.1.1)."""
@@ -443,6 +458,10 @@ class UpstreamConnection(asyncio.Protocol):
         attempt = self._attempt
         if attempt is None:
             return  # it has ended in the same sweep
+        if attempt.unsent and self._takes_more(attempt, now):
+            timeouts = attempt.timeouts
+            self._await_instance(attempt, timeouts.write if self._sending else timeouts.first_byte)
+            return
         total = attempt.deadline <= now
         phase = "the exchange's deadline passed" if total else f"timed out in {self.state}"
         error = UpstreamTimeout(phase, sent=True)
