@@ -470,10 +470,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _blames_instance(self, attempt: Attempt, now: float) -> bool:
         """Whether it is the instance that was too slow."""
-        if self.state == BODY:
-            return attempt.deadline > now  # within its deadline a body moves at the client's pace
         if self._sending and self._can_write is None:
             return False  # the request is still to come, from the client
+        if self.state == BODY:
+            return attempt.deadline > now  # within its deadline a body moves at the client's pace
         if now < min(attempt.deadline, attempt.answer_by):
             return True  # it had all of the time that is its own
         return attempt.gives_time(self._since)

@@ -550,6 +550,24 @@ async def test_the_end_of_a_request_does_not_take_the_response_s_time_away(
     await (await response).discard()
 
 
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_body_that_pauses_while_its_request_is_still_to_come_blames_no_instance(
+    driven: Driven, clock: FakeClock, ended: bool
+) -> None:
+    attempt = Expecting.attempt(method="POST", body=stream(b"a", ended=ended))
+    response = driven.connection.send(attempt)
+    await until(lambda: b"1\r\na\r\n" in driven.transport.written)
+    await until(lambda: driven.connection._sending is not ended)
+    driven.connection.data_received(OK + b"Content-Length: 100\r\n\r\n")
+    clock.advance(20.0)
+    driven.connection.expire(clock())
+    body = (await response).body
+    assert isinstance(body, Body)
+    with pytest.raises(UpstreamTimeout) as caught:
+        await body.read()
+    assert caught.value.instance_failed is ended
+
+
 async def test_an_idle_connection_has_its_time(driven: Driven) -> None:
     driven.connection.send(Expecting.attempt())
     driven.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
