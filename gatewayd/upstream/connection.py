@@ -186,6 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
         body = attempt.body
         if type(body) is bytes:
             transport.write(attempt.head + body if body else attempt.head)
+            self._arm(attempt.timeouts.first_byte)
         else:
             transport.write(attempt.head)
             self._sending = True
@@ -193,7 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
                 # Before the task: the answer may be here before the task has begun.
                 self._continue = self._loop.create_future()
             self._pump = self._loop.create_task(self._pump_body(attempt, cast("Body", body)))
-        self._arm(attempt.timeouts.first_byte)
+            self._arm(NEVER)  # the time for an answer begins at the body's end
         return waiter
 
     def abandon(self, attempt: Attempt) -> None:

@@ -537,6 +537,22 @@ async def test_a_streamed_request_has_other_times(driven: Driven, clock: FakeClo
     driven.connection.close()
 
 
+async def test_a_request_that_waits_to_be_asked_for_is_not_late_with_its_answer(
+    driven: Driven, clock: FakeClock
+) -> None:
+    """After ``expect``, which may be longer than an attempt may take, its body is sent anyway."""
+    body = stream(b"a", ended=False)
+    attempt = Expecting.attempt(method="POST", body=body, expects_continue=True, expect=1000.0)
+    response = driven.connection.send(attempt)
+    clock.advance(10.0)
+    assert driven.connection.expires_at == 1100.0
+    driven.connection.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body.feed_end()
+    await until(lambda: driven.connection.expires_at == 1020.0)
+    driven.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
+    assert (await response).status == 200
+
+
 async def test_the_end_of_a_request_does_not_take_the_response_s_time_away(
     driven: Driven, clock: FakeClock
 ) -> None:
