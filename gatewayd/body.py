@@ -273,11 +273,12 @@ class StreamBody(Body):
 
     def close(self) -> None:
         """Abandon what has not been read; the source is told unless it has delivered everything."""
-        complete = self._ended or self._error is not None
-        self._drop()
-        if complete:
+        if self._error is not None or (self._ended and not self._waiting):
             return
+        self._drop()
         self._error = BodyClosedError("the body was abandoned by its reader")
+        if self._ended:
+            return  # whoever reads on must not take this for the end, but no source is left
         self._wake()
         if self._on_close is not None:
             self._on_close()

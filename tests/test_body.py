@@ -148,6 +148,17 @@ async def test_a_body_that_has_ended_has_no_source_to_tell(end: str) -> None:
     assert source.calls == []
 
 
+async def test_what_is_dropped_unread_is_no_end() -> None:
+    """As for who reads on behind the end of the exchange, whose bodies are closed."""
+    source = Source()
+    source.body.feed(b"a")
+    source.body.feed_end()
+    source.body.close()
+    with pytest.raises(BodyClosedError):
+        await source.body.read()
+    assert source.calls == []
+
+
 async def test_a_cancelled_reader_loses_nothing() -> None:
     source = Source()
     reading = asyncio.ensure_future(source.body.read())

@@ -23,6 +23,7 @@ from gatewayd import (
 )
 from gatewayd_filters.balancers.candidates import Candidates, Preferences
 from gatewayd_filters.balancers.strategy import Strategy, identity, prepare
+from gatewayd_filters.balancers.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -107,11 +108,18 @@ class BalancerFilter(Filter[BalancerConfig]):
     ) -> Response:
         """Forward, and let the balancer know how it went."""
         started = self._clock()
+        upload = None
+        if not isinstance(exchange.request.body, bytes):
+            upload = exchange.request.body = Upload(exchange.request.body, self._clock)
         try:
             response = await forward(exchange)
         except BaseException as error:
-            balancer.done(instance, self._clock() - started, error)
+            now = self._clock()
+            # One that failed before its end has shown only how slow the client is.
+            since = started if upload is None else upload.ended_at or now
+            balancer.done(instance, now - since, error)
             raise
-        balancer.done(instance, self._clock() - started, None)
+        since = started if upload is None else upload.ended_at or started
+        balancer.done(instance, self._clock() - since, None)
         balancer.answered(instance, exchange, response)
         return response

@@ -18,7 +18,6 @@ import asyncio
 import logging
 import socket
 import struct
-import sys
 from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_protocol import RequestHandler
@@ -40,6 +39,7 @@ from gatewayd.server.response import (
     frame,
 )
 from gatewayd.timers import NEVER
+from gatewayd.unsent import count_taken
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -58,8 +58,6 @@ logger = logging.getLogger("gatewayd.server")
 _LINGER_SECONDS = 2.0
 _LONGEST_LINGER_SECONDS = 30.0
 _NO_LINGER = struct.pack("ii", 1, 0)
-# Where Linux (since 4.1) has tcpi_bytes_acked in its struct tcp_info.
-_BYTES_ACKED = slice(120, 128)
 # Requests that a client may have answered in a row before others have their turn.
 _MOST_IN_A_ROW = 32
 _CONNECTION_CLOSE = b"Connection: close\r\n"
@@ -370,24 +368,8 @@ class ClientConnection(RequestHandler):
 
     def _await_client(self) -> None:
         """Give the client ``send_timeout`` to take something of what is unsent."""
-        self._taken = self._count_taken()
+        self._taken = count_taken(self.transport)
         self.expires_at = self._now() + self._reader.generation.entry.limits.send_timeout
-
-    def _count_taken(self) -> int:
-        """Return the bytes that the client has acknowledged since it connected; 0 at its end.
-
-        What waits tells less: it stands still here while the kernel's share of it goes, and with
-        TLS there is more of it in between, in a transport that is not ours to ask.
-        """
-        transport = self.transport
-        sock = None if transport is None else transport.get_extra_info("socket")
-        if sock is None:  # TLS that has ended
-            return 0
-        try:
-            info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _BYTES_ACKED.stop)
-        except (OSError, ValueError):  # closed, though the loop has not told yet
-            return 0
-        return int.from_bytes(info[_BYTES_ACKED], sys.byteorder)
 
     # --- the end -----------------------------------------------------------------------------
 
@@ -409,7 +391,7 @@ class ClientConnection(RequestHandler):
         """End it: the client has taken nothing for too long, or has lingered long enough."""
         if self._linger_end != NEVER and self.transport and not self.transport.is_closing():
             self.force_close()  # a slow client may not have taken the end of its response yet
-        elif self._count_taken() > self._taken:
+        elif count_taken(self.transport) > self._taken:
             self._await_client()
         else:
             self._abort()

@@ -60,7 +60,9 @@ class Balancer:
 
         Args:
             instance: Where it went to.
-            seconds: How long it took until the response head was there, or until it failed.
+            seconds: How long it took until the response head was there, or until it failed; of a
+                request whose body was streamed, from the body's end on: before, its client may have
+                been slow. 0 where it failed before that.
             error: Why there is no response; ``None`` where there is one.
 
         """

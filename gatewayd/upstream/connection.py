@@ -31,6 +31,7 @@ from gatewayd.http1.framing import (
     encode_last_chunk,
 )
 from gatewayd.timers import NEVER
+from gatewayd.unsent import count_taken, is_taken
 from gatewayd.upstream.head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead
 from gatewayd.upstream.tunnel import Tunnel
 
@@ -92,6 +93,8 @@ class Attempt(Struct, eq=False):
         received_at: When the exchange began, same clock.
         asked_at: When it began to wait for a connection, same clock, if it had to.
         interim: 1xx responses that it was answered with.
+        taken: Bytes that the instance had taken on its connection when the present phase of a
+            streamed body began; -1 before.
 
     """
 
@@ -108,6 +111,7 @@ class Attempt(Struct, eq=False):
     received_at: float = NEVER
     asked_at: float = NEVER
     interim: int = 0
+    taken: int = -1
 
     def gives_time(self, since: float) -> bool:
         """Whether an instance that is waited for since then has the larger part of the time.
@@ -182,6 +186,7 @@ class UpstreamConnection(asyncio.Protocol):
         body = attempt.body
         if type(body) is bytes:
             transport.write(attempt.head + body if body else attempt.head)
+            self._arm(attempt.timeouts.first_byte)
         else:
             transport.write(attempt.head)
             self._sending = True
@@ -189,7 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
                 # Before the task: the answer may be here before the task has begun.
                 self._continue = self._loop.create_future()
             self._pump = self._loop.create_task(self._pump_body(attempt, cast("Body", body)))
-        self._arm(attempt.timeouts.first_byte)
+            self._arm(NEVER)  # the time for an answer begins at the body's end
         return waiter
 
     def abandon(self, attempt: Attempt) -> None:
@@ -213,7 +218,7 @@ class UpstreamConnection(asyncio.Protocol):
             self._fail(error)
         else:
             self._sending = False
-            self._arm_sending(attempt.timeouts.first_byte)
+            self._await_instance(attempt, attempt.timeouts.first_byte)
 
     async def _copy(self, attempt: Attempt, body: Body) -> None:
         transport = self._transport
@@ -232,7 +237,7 @@ class UpstreamConnection(asyncio.Protocol):
                     raise ValueError("the request's body is longer than declared")
             transport.write(encode_chunk(piece) if attempt.chunked else piece)
             if self._can_write is not None:
-                self._arm_sending(attempt.timeouts.write)
+                self._await_instance(attempt, attempt.timeouts.write)
                 await self._can_write
             transport = self._transport
         if transport is not None and attempt.chunked:
@@ -241,6 +246,20 @@ class UpstreamConnection(asyncio.Protocol):
     def _arm_sending(self, seconds: float) -> None:
         if self.state == HEAD:  # later the response's own time-outs count
             self._arm(seconds)
+
+    def _await_instance(self, attempt: Attempt, seconds: float) -> None:
+        """Give the instance so many seconds to take something of what is unsent, or to answer."""
+        attempt.taken = count_taken(self._transport)
+        self._arm_sending(seconds)
+
+    def _takes_more(self, attempt: Attempt, now: float) -> bool:
+        """Whether an instance whose time is over has taken some of the request in it, not all."""
+        transport = self._transport
+        if transport is None or self.state != HEAD:
+            return False
+        if now >= min(attempt.deadline, attempt.answer_by):
+            return False
+        return count_taken(transport) > attempt.taken and not is_taken(transport)
 
     async def _await_continue(self, asked: asyncio.Future[None], limit: float) -> None:
         """Wait until the instance asks for the body, or for too long (RFC 9110 section 10.1.1)."""
@@ -443,6 +462,10 @@ class UpstreamConnection(asyncio.Protocol):
         attempt = self._attempt
         if attempt is None:
             return  # it has ended in the same sweep
+        if attempt.taken >= 0 and self._takes_more(attempt, now):
+            timeouts = attempt.timeouts
+            self._await_instance(attempt, timeouts.write if self._sending else timeouts.first_byte)
+            return
         total = attempt.deadline <= now
         phase = "the exchange's deadline passed" if total else f"timed out in {self.state}"
         error = UpstreamTimeout(phase, sent=True)
@@ -451,10 +474,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _blames_instance(self, attempt: Attempt, now: float) -> bool:
         """Whether it is the instance that was too slow."""
-        if self.state == BODY:
-            return attempt.deadline > now  # within its deadline a body moves at the client's pace
         if self._sending and self._can_write is None:
             return False  # the request is still to come, from the client
+        if self.state == BODY:
+            return attempt.deadline > now  # within its deadline a body moves at the client's pace
         if now < min(attempt.deadline, attempt.answer_by):
             return True  # it had all of the time that is its own
         return attempt.gives_time(self._since)

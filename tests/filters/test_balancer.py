@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,18 @@ import pytest
 
 from gatewayd import (
     Balancer,
+    Body,
     ConfigError,
     ConnectFailure,
     Exchange,
     Gateway,
     Instance,
     InstanceSpec,
+    IterBody,
     NoInstance,
     Response,
     Service,
+    UpstreamReset,
 )
 from gatewayd.registry import Plugins, Registry
 from gatewayd.testing import (
@@ -33,7 +36,7 @@ from gatewayd.testing import (
 from gatewayd_filters.balancer import BalancerConfig, BalancerFilter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 
 
 SPECS = [InstanceSpec(f"http://10.0.0.{number}:80") for number in (1, 2, 3)]
@@ -221,6 +224,45 @@ async def test_a_balancer_learns_how_long_an_attempt_took(api: Service) -> None:
         response = await balancer(make_exchange(values={"service": api}), forward)
         assert listener_of(balancer).told == [(SPECS[0].url, 0.25, None)]
     assert response.headers.get("X-Instance") == SPECS[0].url
+
+
+async def _slow_pieces(clock: FakeClock, seconds: float) -> AsyncGenerator[bytes, None]:
+    for piece in (b"a", b"b"):
+        clock.advance(seconds)
+        yield piece
+
+
+@pytest.mark.parametrize(
+    ("pieces", "error", "seconds"),
+    [
+        (2, None, 0.25),
+        (2, UpstreamReset("gone", sent=True), 0.25),
+        (1, asyncio.CancelledError(), 0.0),  # it left while it was sending
+        (1, None, 30.25),  # an early answer came when the instance wanted
+    ],
+)
+async def test_the_slowness_of_a_client_is_none_of_the_instance(
+    api: Service, pieces: int, error: BaseException | None, seconds: float
+) -> None:
+    gateway, clock = listening(api)
+
+    async def forward(exchange: Exchange) -> Response:
+        body = exchange.request.body
+        assert isinstance(body, Body)
+        if pieces == 2:
+            assert b"".join([piece async for piece in body]) == b"ab"
+        else:
+            await body.read()
+        clock.advance(0.25)
+        if error is not None:
+            raise error
+        return Response(200)
+
+    async with running(BalancerFilter, {"strategy": "listener"}, gateway=gateway) as balancer:
+        body = IterBody(_slow_pieces(clock, 30.0))
+        with nullcontext() if error is None else pytest.raises(type(error)):
+            await balancer(make_exchange("POST", body=body, values={"service": api}), forward)
+        assert [told[1] for told in listener_of(balancer).told] == [seconds]
 
 
 @pytest.mark.parametrize(

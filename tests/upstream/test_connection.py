@@ -537,6 +537,22 @@ async def test_a_streamed_request_has_other_times(driven: Driven, clock: FakeClo
     driven.connection.close()
 
 
+async def test_a_request_that_waits_to_be_asked_for_is_not_late_with_its_answer(
+    driven: Driven, clock: FakeClock
+) -> None:
+    """After ``expect``, which may be longer than an attempt may take, its body is sent anyway."""
+    body = stream(b"a", ended=False)
+    attempt = Expecting.attempt(method="POST", body=body, expects_continue=True, expect=1000.0)
+    response = driven.connection.send(attempt)
+    clock.advance(10.0)
+    assert driven.connection.expires_at == 1100.0
+    driven.connection.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
+    body.feed_end()
+    await until(lambda: driven.connection.expires_at == 1020.0)
+    driven.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
+    assert (await response).status == 200
+
+
 async def test_the_end_of_a_request_does_not_take_the_response_s_time_away(
     driven: Driven, clock: FakeClock
 ) -> None:
@@ -548,6 +564,24 @@ async def test_the_end_of_a_request_does_not_take_the_response_s_time_away(
     await until(lambda: not driven.connection._sending)
     assert driven.connection.expires_at == 1020.0
     await (await response).discard()
+
+
+@pytest.mark.parametrize("ended", [True, False])
+async def test_a_body_that_pauses_while_its_request_is_still_to_come_blames_no_instance(
+    driven: Driven, clock: FakeClock, ended: bool
+) -> None:
+    attempt = Expecting.attempt(method="POST", body=stream(b"a", ended=ended))
+    response = driven.connection.send(attempt)
+    await until(lambda: b"1\r\na\r\n" in driven.transport.written)
+    await until(lambda: driven.connection._sending is not ended)
+    driven.connection.data_received(OK + b"Content-Length: 100\r\n\r\n")
+    clock.advance(20.0)
+    driven.connection.expire(clock())
+    body = (await response).body
+    assert isinstance(body, Body)
+    with pytest.raises(UpstreamTimeout) as caught:
+        await body.read()
+    assert caught.value.instance_failed is ended
 
 
 async def test_an_idle_connection_has_its_time(driven: Driven) -> None:

@@ -463,6 +463,68 @@ async def test_a_request_body_that_nobody_wants_is_not_sent(
     assert await wire.read_to_end() == b""
 
 
+async def test_an_instance_that_takes_a_little_of_a_body_each_time_is_waited_for(
+    pools: MakePool, origin: RawOrigin, sweeper: Sweeper, clock: FakeClock
+) -> None:
+    """So little that nothing more is written: that begins when most of what there is has gone."""
+    size, taken = 20_000_000, 0
+    attempt = make_attempt("POST", body=stream(bytes(size), length=size), write=30, first_byte=10)
+    response = sending(pools(), attempt)
+    wire = await origin.accept()
+    await wire.read_head()
+    (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
+    await until(lambda: connection.expires_at == clock() + 30)
+
+    async def take_some_in(seconds: float) -> None:
+        nonlocal taken
+        taken += len(await wire.read(500_000))
+        clock.advance(seconds)
+        await until(lambda: response.done() or connection.expires_at > clock())
+
+    while connection._sending:
+        await take_some_in(30)
+    await take_some_in(10)  # nor has the last byte left while it waits here
+    await wire.read(size - taken)
+    wire.send(OK)
+    assert (await response).status == 200
+
+
+async def test_an_instance_that_takes_no_more_of_a_body_is_given_up(
+    pools: MakePool, origin: RawOrigin, sweeper: Sweeper, clock: FakeClock
+) -> None:
+    size = 20_000_000
+    attempt = make_attempt("POST", body=stream(bytes(size), length=size), write=30)
+    response = sending(pools(), attempt)
+    wire = await origin.accept()
+    await wire.read_head()
+    (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
+    await until(lambda: connection.expires_at == clock() + 30)
+    await wire.read(500_000)
+    wire.stop_reading()
+    clock.advance(30)
+    await until(lambda: connection.expires_at == clock() + 30)
+    clock.advance(30)
+    with pytest.raises(UpstreamTimeout, match="timed out in head") as caught:
+        await response
+    assert caught.value.instance_failed
+
+
+async def test_an_instance_that_has_taken_the_whole_body_has_the_time_of_an_answer(
+    pools: MakePool, origin: RawOrigin, sweeper: Sweeper, clock: FakeClock
+) -> None:
+    size = 1_000_000
+    attempt = make_attempt("POST", body=stream(bytes(size), length=size), first_byte=10)
+    response = sending(pools(), attempt)
+    wire = await origin.accept()
+    await wire.read_head()
+    (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
+    await wire.read(size)
+    await until(lambda: not connection._sending)
+    clock.advance(10)
+    with pytest.raises(UpstreamTimeout, match="timed out in head"):
+        await response
+
+
 async def test_a_closed_pool_lets_its_exchanges_end(pools: MakePool, origin: RawOrigin) -> None:
     pool = pools(max_connections=1)
     idle = await exchanged(pool, origin)

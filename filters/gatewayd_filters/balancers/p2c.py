@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from gatewayd import Balancer, Seconds, StrategyConfig, UpstreamError, UpstreamTimeout
+from gatewayd import (
+    Balancer,
+    ConnectTimeout,
+    Seconds,
+    StrategyConfig,
+    UpstreamError,
+    UpstreamTimeout,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,11 +85,12 @@ class PowerOfTwoChoices(Balancer):
         """Take the latency in; see :meth:`gatewayd.Balancer.done`.
 
         A client that left proves only that it took at least so long. A refusal, as of an open
-        breaker, and the slowness of a client say nothing of the instance.
+        breaker, and a time-out that the instance is not to blame for say nothing of it.
         """
         latency = self._latencies.get(instance.url)
         if isinstance(error, UpstreamError):
-            if isinstance(error, UpstreamTimeout) and not error.instance_failed:
+            late = isinstance(error, (UpstreamTimeout, ConnectTimeout))
+            if late and not error.instance_failed:
                 return
             seconds = max(seconds, self._failure)
         elif isinstance(error, asyncio.CancelledError):

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from gatewayd import ConnectFailure, Instance, Reject, UpstreamTimeout
+from gatewayd import (
+    ConnectFailure,
+    ConnectTimeout,
+    Instance,
+    Reject,
+    UpstreamError,
+    UpstreamTimeout,
+)
 from gatewayd.testing import FakeClock, make_exchange
 from tests.support.balancing import FakePool, assert_shares, make_balancer, make_instances, url
 
@@ -90,11 +97,14 @@ def test_what_says_nothing_of_the_instance_does_not_count(
 
 
 @pytest.mark.parametrize("instance_failed", [True, False])
-def test_a_time_out_counts_unless_the_client_was_slow(p2c: Balancer, instance_failed: bool) -> None:
+@pytest.mark.parametrize("kind", [UpstreamTimeout, ConnectTimeout])
+def test_a_time_out_counts_unless_the_instance_is_not_to_blame(
+    p2c: Balancer, kind: type[UpstreamError], instance_failed: bool
+) -> None:
     late, other = instances = make_instances([1, 1])
     p2c.done(late, 0.1, None)
     p2c.done(other, 0.2, None)
-    error = UpstreamTimeout("late", sent=True)
+    error = kind("late", sent=False)
     error.instance_failed = instance_failed
     p2c.done(late, 30.0, error)
     assert set(picks(p2c, instances)) == {other.url if instance_failed else late.url}
