@@ -385,7 +385,7 @@ class ClientConnection(RequestHandler):
             return 0
         try:
             queued = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, b"\0\0\0\0")
-        except OSError:  # closed, though the loop has not told yet
+        except (OSError, ValueError):  # closed: by a tunnel, or though the loop has not told yet
             return 0
         return transport.get_write_buffer_size() + int.from_bytes(queued, sys.byteorder)
 
