@@ -157,7 +157,8 @@ class _Side(asyncio.Protocol):
             self._tunnel.close()
             return False
         other.transport.write_eof()
-        return True
+        # TLS, which cannot end one side alone, warns of an answer that it cannot follow.
+        return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         if self.other is not None:

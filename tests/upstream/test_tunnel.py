@@ -335,6 +335,25 @@ async def test_what_is_unsent_over_tls_at_the_end_still_arrives(
         await until(lambda: not one.is_open)
 
 
+async def test_the_farewell_of_a_client_over_tls_ends_the_tunnel_and_nothing_is_logged(
+    sweeper: Sweeper, origin: RawOrigin, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    async with opening(sweeper, origin, authority.server_context("localhost")) as opener:
+        one, response = await opener.switch()
+        client = await asyncio.to_thread(TlsClient, authority, opener.port)
+        transport = await opener.transports.get()
+        running = asyncio.create_task(response.tunnel.run(transport, b""))
+        try:
+            await asyncio.to_thread(client.farewell)
+            assert await one.origin.read_to_end() == b""
+            await running
+        finally:
+            client.close()
+            one.origin.close()
+    assert caplog.records == []
+
+
 async def test_a_tunnel_over_tls_that_nobody_runs_is_closed_and_nothing_is_logged(
     sweeper: Sweeper, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
