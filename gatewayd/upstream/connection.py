@@ -244,6 +244,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     async def _await_continue(self, asked: asyncio.Future[None], limit: float) -> None:
         """Wait until the instance asks for the body, or for too long (RFC 9110 section 10.1.1)."""
+        # It need not ask: the time for its answer, which may be shorter, begins after the body.
+        self._arm_sending(NEVER)
         handle = self._loop.call_later(limit, _resolve, asked)
         try:
             await asked

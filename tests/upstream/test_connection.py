@@ -537,6 +537,19 @@ async def test_a_streamed_request_has_other_times(driven: Driven, clock: FakeClo
     driven.connection.close()
 
 
+async def test_an_answer_s_time_does_not_begin_while_the_instance_is_to_ask_for_the_body(
+    driven: Driven,
+) -> None:
+    attempt = make_attempt(
+        "POST", body=stream(b"a", length=1), expects_continue=True, expect=60.0, first_byte=5.0
+    )
+    driven.connection.send(attempt)
+    await until(lambda: driven.connection.expires_at == NEVER)
+    driven.connection.data_received(b"HTTP/1.1 100 Continue\r\n\r\n")
+    await until(lambda: driven.connection.expires_at == 1005.0)
+    driven.connection.close()
+
+
 async def test_the_end_of_a_request_does_not_take_the_response_s_time_away(
     driven: Driven, clock: FakeClock
 ) -> None:
