@@ -145,19 +145,26 @@ class _Side(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         other = cast("_Side", self.other)
-        self._tunnel.touch()
-        other.transport.write(data)
+        # After the tunnel's end TLS, whose transport reads on while it closes, still tells of what
+        # its client says; that must neither be written nor give it more time.
+        if not other.transport.is_closing():
+            self._tunnel.touch()
+            other.transport.write(data)
 
     def eof_received(self) -> bool:
         """Pass the end on; the transport stays open for the other direction."""
         self._eof = True
         other = self.other
-        # There is none where TLS, whose transport reads on while it closes, tells of a farewell.
-        if other is None or other._eof or not other.transport.can_write_eof():
+        # There may be none, or one that is closed, where TLS tells of a farewell while it closes.
+        if other is None or other._eof or not other._can_end():
             self._tunnel.close()
             return False
         other.transport.write_eof()
-        return True
+        # TLS, which cannot end one side alone, warns of an answer that it cannot follow.
+        return self.transport.can_write_eof()
+
+    def _can_end(self) -> bool:
+        return self.transport.can_write_eof() and not self.transport.is_closing()
 
     def pause_writing(self) -> None:
         if self.other is not None:

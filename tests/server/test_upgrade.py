@@ -100,6 +100,26 @@ async def test_the_exchange_lasts_as_long_as_the_tunnel(serve: Serve) -> None:
     assert upgrading.ended == [None]
 
 
+async def test_a_tunnel_that_ends_after_its_connection_fails_nothing(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As the tunnels of the upstream side do, which the loss of either connection ends."""
+    upgrading = Upgrading()
+
+    async def lose(transport: asyncio.Transport, rest: bytes) -> None:
+        transport.set_protocol(asyncio.Protocol())
+        transport.close()
+        await until(lambda: transport.get_extra_info("socket").fileno() == -1)
+
+    upgrading.tunnel.run = lose  # type: ignore[method-assign]
+    served = await serve(upgrading)
+    wire = await served.connect()
+    assert (await wire.ask(UPGRADE)).status == 101
+    await until(lambda: upgrading.ended)
+    assert upgrading.ended == [None]
+    assert caplog.text == ""
+
+
 async def test_a_client_that_has_gone_takes_the_tunnel_with_it(serve: Serve) -> None:
     upgrading = Upgrading()
     served = await serve(upgrading)

@@ -37,6 +37,10 @@ class TlsClient:
         """Close the sending side, without the farewell of TLS."""
         self._sock.shutdown(socket.SHUT_WR)
 
+    def farewell(self) -> None:
+        """Say the farewell of TLS, and wait for the other end's."""
+        self._sock.unwrap()
+
     def read(self, count: int) -> bytes:
         """Return so many bytes at most."""
         return self._sock.recv(count)

@@ -283,7 +283,11 @@ class Unsent:
 
 @asynccontextmanager
 async def unsent(
-    sweeper: Sweeper, origin: RawOrigin, folder: Path, how: Callable[[TlsClient], None]
+    sweeper: Sweeper,
+    origin: RawOrigin,
+    folder: Path,
+    how: Callable[[TlsClient], None],
+    end: Callable[[Wire], None] = Wire.end,
 ) -> AsyncIterator[Unsent]:
     """End a tunnel while its client, which takes nothing, ends its own side in some way."""
     authority = Authority(folder)
@@ -298,7 +302,7 @@ async def unsent(
             running = asyncio.create_task(response.tunnel.run(transport, b""))
             await asyncio.to_thread(client.read, 1)
             how(client)
-            one.origin.end()
+            end(one.origin)
             await running
             assert transport.get_write_buffer_size() == 0
             yield Unsent(client, transport)
@@ -333,6 +337,40 @@ async def test_what_is_unsent_over_tls_at_the_end_still_arrives(
         assert await asyncio.to_thread(one.client.read_to_end) == UNSENT[1:]
         one.client.close()
         await until(lambda: not one.is_open)
+
+
+@pytest.mark.parametrize("says", [b"more", b""], ids=["bytes", "farewell"])
+async def test_what_a_client_over_tls_says_after_the_end_is_dropped(
+    sweeper: Sweeper, origin: RawOrigin, clock: FakeClock, tmp_path: Path, says: bytes
+) -> None:
+    """It is heard: the transport reads on as long as it has something to send."""
+    async with unsent(sweeper, origin, tmp_path, TlsClient.stay, Wire.reset) as one:
+        side = cast("asyncio.Protocol", one.transport.get_protocol())
+        if says:
+            side.data_received(says)
+        else:
+            assert not side.eof_received()
+        clock.advance(60)
+        await until(lambda: not one.is_open)  # nor has it more time for that
+
+
+async def test_the_farewell_of_a_client_over_tls_ends_the_tunnel_and_nothing_is_logged(
+    sweeper: Sweeper, origin: RawOrigin, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    authority = Authority(tmp_path)
+    async with opening(sweeper, origin, authority.server_context("localhost")) as opener:
+        one, response = await opener.switch()
+        client = await asyncio.to_thread(TlsClient, authority, opener.port)
+        transport = await opener.transports.get()
+        running = asyncio.create_task(response.tunnel.run(transport, b""))
+        try:
+            await asyncio.to_thread(client.farewell)
+            assert await one.origin.read_to_end() == b""
+            await running
+        finally:
+            client.close()
+            one.origin.close()
+    assert caplog.records == []
 
 
 async def test_a_tunnel_over_tls_that_nobody_runs_is_closed_and_nothing_is_logged(
