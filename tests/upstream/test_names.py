@@ -107,17 +107,18 @@ async def test_an_answer_is_not_kept(names: Names, system: System) -> None:
         assert await names.addresses("a.test") == [address]
 
 
-@pytest.mark.parametrize(
-    ("name", "error"), [("none.test", socket.gaierror), ("a..test", UnicodeError)]
-)
-async def test_what_is_wrong_with_a_name_is_told_all_who_ask(
-    name: str, error: type[Exception]
-) -> None:
-    names = Names()
+async def test_what_is_wrong_with_a_name_is_told_all_who_ask(names: Names, system: System) -> None:
     outcomes = await asyncio.gather(
-        *(names.addresses(name) for _ in range(3)), return_exceptions=True
+        *(names.addresses("none.test") for _ in range(3)), return_exceptions=True
     )
-    assert [type(one) for one in outcomes] == [error] * 3
+    assert [type(one) for one in outcomes] == [socket.gaierror] * 3
+    assert system.asked == ["none.test"]
+
+
+async def test_what_no_name_can_be_is_not_asked_for() -> None:
+    names = Names()
+    with pytest.raises(UnicodeError):
+        await names.addresses("a..test")
     names.close()
 
 
