@@ -15,12 +15,13 @@ from typing import Any
 import jwt
 import pytest
 
-from gatewayd.cli import main
+from gatewayd.cli import main, token_revoke
 from gatewayd.crypto import load_private_key, load_public_key
 from gatewayd.store.errors import StoreUnavailable
 from gatewayd.store.revoked_tokens import RevokedTokens
 from gatewayd.store.settings import StoreConfig
 from gatewayd.store.store import Store, opened_store
+from gatewayd_filters.auth.jwt import claims
 from tests.support.mariadb import MariaDb
 from tests.support.process import free_port
 from tests.support.tokens import SECRET, by_hand, private_key, private_pem, public_pem
@@ -325,6 +326,11 @@ REVOKING = {
     "id alone": (["--jti", "one"], "9999-12-31T23:59:59Z"),
     "id that lasts for ever": (["--jti", "one", "--lasts", "9" * 20], "9999-12-31T23:59:59Z"),
 }
+
+
+def test_no_token_outlives_what_revokes_it() -> None:
+    """The filter has its bound for itself: it may import nothing of the command line's."""
+    assert token_revoke._LAST_SECOND == claims._LAST_SECOND
 
 
 @pytest.mark.parametrize(("arguments", "until"), REVOKING.values(), ids=REVOKING)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
@@ -463,16 +463,34 @@ async def test_a_request_body_that_nobody_wants_is_not_sent(
     assert await wire.read_to_end() == b""
 
 
+class Upload(NamedTuple):
+    """A request with a body that is on its way."""
+
+    response: asyncio.Task[Response]
+    wire: Wire
+    connection: UpstreamConnection
+
+
+async def upload(
+    pool: Pool, origin: RawOrigin, sweeper: Sweeper, size: int, **seconds: float
+) -> Upload:
+    """Send so many bytes to an instance, which has read the head."""
+    attempt = make_attempt("POST", body=stream(bytes(size), length=size), **seconds)
+    response = sending(pool, attempt)
+    wire = await origin.accept()
+    await wire.read_head()
+    (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
+    return Upload(response, wire, connection)
+
+
 async def test_an_instance_that_takes_a_little_of_a_body_each_time_is_waited_for(
     pools: MakePool, origin: RawOrigin, sweeper: Sweeper, clock: FakeClock
 ) -> None:
     """So little that nothing more is written: that begins when most of what there is has gone."""
     size, taken = 20_000_000, 0
-    attempt = make_attempt("POST", body=stream(bytes(size), length=size), write=30, first_byte=10)
-    response = sending(pools(), attempt)
-    wire = await origin.accept()
-    await wire.read_head()
-    (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
+    response, wire, connection = await upload(
+        pools(), origin, sweeper, size, write=30, first_byte=10
+    )
     await until(lambda: connection.expires_at == clock() + 30)
 
     async def take_some_in(seconds: float) -> None:
@@ -492,12 +510,7 @@ async def test_an_instance_that_takes_a_little_of_a_body_each_time_is_waited_for
 async def test_an_instance_that_takes_no_more_of_a_body_is_given_up(
     pools: MakePool, origin: RawOrigin, sweeper: Sweeper, clock: FakeClock
 ) -> None:
-    size = 20_000_000
-    attempt = make_attempt("POST", body=stream(bytes(size), length=size), write=30)
-    response = sending(pools(), attempt)
-    wire = await origin.accept()
-    await wire.read_head()
-    (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
+    response, wire, connection = await upload(pools(), origin, sweeper, 20_000_000, write=30)
     await until(lambda: connection.expires_at == clock() + 30)
     await wire.read(500_000)
     wire.stop_reading()
@@ -513,11 +526,7 @@ async def test_an_instance_that_has_taken_the_whole_body_has_the_time_of_an_answ
     pools: MakePool, origin: RawOrigin, sweeper: Sweeper, clock: FakeClock
 ) -> None:
     size = 1_000_000
-    attempt = make_attempt("POST", body=stream(bytes(size), length=size), first_byte=10)
-    response = sending(pools(), attempt)
-    wire = await origin.accept()
-    await wire.read_head()
-    (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
+    response, wire, connection = await upload(pools(), origin, sweeper, size, first_byte=10)
     await wire.read(size)
     await until(lambda: not connection._sending)
     clock.advance(10)
