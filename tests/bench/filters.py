@@ -2,8 +2,10 @@
 
 The same work: a JWT (HS256) verified and remembered, a role asked for, a local token bucket of each
 caller that tells what is left of it, 200 routes, retries, ejection of failing instances, a request
-id, statistics by route, a line of JSON for each request in an access log. What Envoy has no
-equivalent of is not asked of it.
+id that the client is told, a trace context that goes upstream, probes answered, bodies limited,
+statistics by route, a line of JSON for each request in an access log. What has nothing to do with
+these settings (``cors``, ``ip_filter``, ``headers``) is in neither's way: gatewayd leaves it out of
+its chains, and Envoy is not given it.
 """
 
 from __future__ import annotations
@@ -98,10 +100,20 @@ def envoy(place: Place) -> Process:
     config = envoy_skeleton(
         place,
         routes=[_route(path) for path in PATHS],
-        filters=[_jwt_authn(), _rbac(), _local_ratelimit()],
-        generate_request_id=True,
+        filters=[
+            *map(_health_check, ("/health", "/ready")),
+            _jwt_authn(),
+            _rbac(),
+            _local_ratelimit(),
+            _body_limit(),
+        ],
         dynamic_stats=True,
-        access_log=[_access_log(place)],
+        manager={
+            "generate_request_id": True,
+            "always_set_request_id_in_response": True,
+            "tracing": _tracing(),
+            "access_log": [_access_log(place)],
+        },
     )
     (cluster,) = config["static_resources"]["clusters"]
     cluster["outlier_detection"] = {"consecutive_5xx": 5, "base_ejection_time": "5s"}
@@ -109,9 +121,11 @@ def envoy(place: Place) -> Process:
 
 
 def _route(path: str) -> dict[str, Any]:
+    name = path.rpartition("/")[2]
     return {
+        "name": name,
         "match": {"path_separated_prefix": path},
-        "stat_prefix": path.rpartition("/")[2],
+        "stat_prefix": name,
         "route": {
             "cluster": "origin",
             "timeout": "30s",
@@ -151,6 +165,46 @@ def _access_log(place: Place) -> dict[str, Any]:
             "@type": f"{EXTENSIONS}.access_loggers.file.v3.FileAccessLog",
             "path": str(place.folder / "access.log"),
             "log_format": {"json_format": line},
+        },
+    }
+
+
+def _tracing() -> dict[str, Any]:
+    """Return a tracer that records nothing: the context is passed on, or a new one made.
+
+    Nothing is ever exported, so it does not matter which cluster would get it.
+    """
+    collector = {"envoy_grpc": {"cluster_name": "origin"}}
+    tracer = {
+        "@type": "type.googleapis.com/envoy.config.trace.v3.OpenTelemetryConfig",
+        "service_name": "bench",
+        "grpc_service": collector,
+    }
+    return {
+        "random_sampling": {"value": 0.0},
+        "provider": {"name": "envoy.tracers.opentelemetry", "typed_config": tracer},
+    }
+
+
+def _health_check(path: str) -> dict[str, Any]:
+    """Return a filter that answers probes."""
+    return {
+        "name": "envoy.filters.http.health_check",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.filters.http.health_check.v3.HealthCheck",
+            "pass_through_mode": False,
+            "headers": [{"name": ":path", "string_match": {"exact": path}}],
+        },
+    }
+
+
+def _body_limit() -> dict[str, Any]:
+    """Return Envoy's only filter that limits bodies; it gathers them, but here are none."""
+    return {
+        "name": "envoy.filters.http.buffer",
+        "typed_config": {
+            "@type": f"{EXTENSIONS}.filters.http.buffer.v3.Buffer",
+            "max_request_bytes": 10 * 1024 * 1024,
         },
     }
 

@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.bench.origins import INSTANCE_HEADER, JSON_BODY
+from tests.bench.origins import INSTANCE_HEADER, JSON_BODY, TOLD
 from tests.bench.peers import needed
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ CONNECTIONS = 64
 
 TIMEOUT = 60.0
 """Seconds for one answer; far above what any peer needs."""
+
+_UNSAMPLED = re.compile(rb"00-[0-9a-f]{32}-[0-9a-f]{16}-00")
 
 WRK_SCRIPT = Path(__file__).with_name("wrk.lua")
 
@@ -116,6 +118,24 @@ def check_small_requests(
             seen.add(response.headers[INSTANCE_HEADER])
     if seen != {str(origin) for origin in origins}:
         raise LoadError(f"used the origins {sorted(seen)} of {origins}")
+
+
+def check_told(port: int, path: str, authorization: str) -> None:
+    """Ask what the instance is told, and look at what the client is.
+
+    Raises:
+        LoadError: The instance got no trace context, or the client no request id, or nothing of
+            what is left of its rate limit.
+    """
+    with closing(HTTPConnection("127.0.0.1", port, timeout=TIMEOUT)) as connection:
+        connection.request("GET", path + TOLD, headers={"Authorization": authorization})
+        response = connection.getresponse()
+        context = response.read()
+    if not _UNSAMPLED.fullmatch(context):
+        raise LoadError(f"told the instance {context[:200]!r} in place of a trace context")
+    for name in ("X-Request-Id", "X-RateLimit-Remaining"):
+        if not response.headers[name]:
+            raise LoadError(f"told the client no {name}")
 
 
 def check_refused(port: int, path: str) -> None:

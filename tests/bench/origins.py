@@ -25,12 +25,16 @@ JSON_BODY = json.dumps({"id": 42, "name": "resource", "tags": ["a", "b"], "text"
 INSTANCE_HEADER = "X-Instance"
 """Response field that tells which instance answered."""
 
+TOLD = "/told"
+"""End of a path that is answered with the trace context that came with the request."""
+
 
 def json_origin(folder: Path, ports: Sequence[int]) -> Nginx:
-    """Return nginx as one instance per port; each answers any request with `JSON_BODY`."""
+    """Return nginx as one instance per port; each answers with `JSON_BODY`, but for `TOLD`."""
     servers = "".join(
         f"    server {{ listen 127.0.0.1:{port} backlog=1024; add_header {INSTANCE_HEADER} {port};"
-        f" location / {{ return 200 '{JSON_BODY}'; }} }}\n"
+        f" location / {{ return 200 '{JSON_BODY}'; }}"
+        f" location ~ {TOLD}$ {{ return 200 $http_traceparent; }} }}\n"
         for port in ports
     )
     http = f"    default_type application/json;\n    keepalive_requests 1000000000;\n{servers}"

@@ -15,12 +15,13 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from tests.support.servers import GatewayProcess, Nginx, Process, find_program
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class MissingError(Exception):
@@ -193,9 +194,8 @@ def envoy_skeleton(
     *,
     routes: Sequence[dict[str, Any]],
     filters: Sequence[dict[str, Any]] = (),
-    generate_request_id: bool = False,
     dynamic_stats: bool = False,
-    access_log: Sequence[dict[str, Any]] = (),
+    manager: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Return the configuration of an Envoy that forwards to the origins, round robin.
 
@@ -203,9 +203,8 @@ def envoy_skeleton(
         place: Where it runs.
         routes: The routes.
         filters: HTTP filters in front of the router.
-        generate_request_id: Whether each request gets an id.
         dynamic_stats: Whether requests are counted by cluster, virtual host and route.
-        access_log: Access loggers.
+        manager: Further settings of its connection manager.
     """
     router = {
         "@type": f"{EXTENSIONS}.filters.http.router.v3.Router",
@@ -225,19 +224,22 @@ def envoy_skeleton(
             {"header": {"key": key, "value": value}} for key, value in added.items()
         ],
     }
-    manager = {
+    connection_manager = {
         "@type": f"{EXTENSIONS}.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "front",
         "codec_type": "HTTP1",
-        "generate_request_id": generate_request_id,
+        "generate_request_id": False,
         "use_remote_address": True,
-        "access_log": access_log,
         "route_config": {"virtual_hosts": [host]},
         "http_filters": [*filters, {"name": "envoy.filters.http.router", "typed_config": router}],
+        **manager,
     }
     chain = {
         "filters": [
-            {"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}
+            {
+                "name": "envoy.filters.network.http_connection_manager",
+                "typed_config": connection_manager,
+            }
         ]
     }
     limits = ("max_connections", "max_pending_requests", "max_requests", "max_retries")
@@ -264,10 +266,18 @@ def _socket_address(port: int) -> dict[str, object]:
 
 def naive_aiohttp(place: Place) -> Process:
     """Return the proxy that anybody would write first: aiohttp's server and its ClientSession."""
-    program = Path(__file__).with_name("naive_aiohttp.py")
+    return _program_here("naive_aiohttp.py", place)
+
+
+def relay(place: Place) -> Process:
+    """Return what passes bytes on unread: what the event loop itself needs."""
+    return _program_here("relay.py", place)
+
+
+def _program_here(name: str, place: Place) -> Process:
     return Process(
-        [sys.executable, program, str(place.port), *map(str, place.origins)],
-        place.folder / "naive.log",
+        [sys.executable, Path(__file__).with_name(name), str(place.port), *map(str, place.origins)],
+        place.folder / f"{name}.log",
         port=place.port,
         cores=place.cores,
     )

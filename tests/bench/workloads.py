@@ -18,10 +18,11 @@ from tests.bench.load import (
     Load,
     check_refused,
     check_small_requests,
+    check_told,
     small_requests,
 )
 from tests.bench.origins import body_origin, json_origin, write_body
-from tests.bench.peers import PEERS, gatewayd_config, observed
+from tests.bench.peers import PEERS, gatewayd_config, observed, relay
 from tests.bench.transfer import check_bodies, download, upload
 from tests.support.process import free_port
 from tests.support.redis_server import RedisServer
@@ -46,8 +47,8 @@ Workload = Callable[[Plan], AbstractContextManager[list[Contest]]]
 
 @contextmanager
 def bare(plan: Plan) -> Iterator[list[Contest]]:
-    """Compare all peers with no feature but proxying."""
-    makers = PEERS | {"gatewayd": _bare_gatewayd}
+    """Compare all peers with no feature but proxying, and with passing bytes on unread."""
+    makers = PEERS | {"gatewayd": _bare_gatewayd, "relay": relay}
     check = partial(check_small_requests, origins=JSON_ORIGINS, path="/")
     with json_origin(plan.folder, JSON_ORIGINS):
         yield [
@@ -59,7 +60,8 @@ def bare(plan: Plan) -> Iterator[list[Contest]]:
                 goals=[Goal("gatewayd", 0.5)],
                 origins=JSON_ORIGINS,
                 contenders=[
-                    Contender(name, makers[name], check, small_requests) for name in plan.peers
+                    Contender(name, makers[name], check, small_requests)
+                    for name in (*plan.peers, "relay")
                 ],
             )
         ]
@@ -76,6 +78,7 @@ def filters(plan: Plan) -> Iterator[list[Contest]]:
     def check(port: int) -> None:
         path = with_filters.PATHS[-1]
         check_refused(port, path)
+        check_told(port, path, caller)
         check_small_requests(port, JSON_ORIGINS, path, caller)
 
     load = partial(small_requests, paths_file=paths_file, authorization=caller)
