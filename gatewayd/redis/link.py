@@ -201,7 +201,7 @@ class Redis:
                 await self._connect_and_hold()
             except Exception as error:  # whatever a client library raises, groups included
                 self._reason = _why(error) or f"no answer within {self._connect_seconds:g} s"
-                if not self._tried.is_set() or not told:
+                if not told:
                     logger.warning("Redis cannot be reached: %s", self._reason)
                 told = True
             else:

@@ -15,14 +15,27 @@ def _redis_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("redis", "rediss") or not parts.hostname or parts.query:
         raise ValueError("expected redis://HOST:PORT/DATABASE, or rediss://... for TLS")
-    _ = parts.port  # raises ValueError where it is not a number up to 65535
+    if parts.port == 0:  # raises ValueError where it is not a number up to 65535
+        raise ValueError("nothing listens on port 0")
     if parts.path not in ("", "/") and not parts.path[1:].isdecimal():
         raise ValueError("expected the number of a database behind the /")
     return value
 
 
 RedisUrl = Annotated[str, AfterValidator(_redis_url)]
-NodeAddress = Annotated[str, Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+
+
+def _node_address(value: str) -> str:
+    if not 0 < int(value.rpartition(":")[2]) <= 65535:
+        raise ValueError("expected a port from 1 to 65535")
+    return value
+
+
+NodeAddress = Annotated[
+    str,
+    Field(pattern=r"^(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$"),
+    AfterValidator(_node_address),
+]
 
 
 class RedisTlsConfig(Model):

@@ -105,7 +105,9 @@ async def test_a_server_that_comes_later_is_found(
             assert await redis.bump("keys") == 1
 
 
-async def test_a_server_that_was_killed_is_left_alone_and_found_again(mortal: RedisServer) -> None:
+async def test_a_server_that_was_killed_is_left_alone_and_found_again(
+    mortal: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     async with link(mortal.url) as redis:
         await redis.check()
         mortal.signal(signal.SIGKILL)
@@ -114,9 +116,22 @@ async def test_a_server_that_was_killed_is_left_alone_and_found_again(mortal: Re
             with pytest.raises(RedisUnavailable):
                 await redis.check()
         assert not redis.up
+        await until(lambda: "Redis cannot be reached" in caplog.text)
         mortal.start()
         await until(lambda: redis.up)
         await redis.check()
+
+
+async def test_failures_between_which_calls_succeed_are_no_outage(server: RedisServer) -> None:
+    async def fail(_: object) -> None:
+        raise OSError("lost")
+
+    async with link(server.url, failures=3, timeout=5.0) as redis:
+        for _ in range(3):
+            for _ in range(2):
+                with pytest.raises(RedisUnavailable, match="lost"):
+                    await redis.call(fail)
+            await redis.check()
 
 
 async def test_a_server_that_hangs_costs_no_more_than_the_time_out(mortal: RedisServer) -> None:
@@ -263,12 +278,15 @@ async def test_a_wrong_password_is_not_shown(
         {"url": "http://127.0.0.1:6379"},
         {"url": "redis://"},
         {"url": "redis://127.0.0.1:99999/0"},
+        {"url": "redis://127.0.0.1:0/0"},
         {"url": "redis://127.0.0.1:6379/first"},
         {"url": "redis://127.0.0.1:6379/0?timeout=7"},
         {"cluster": True, "sentinel": "main", "nodes": ["127.0.0.1:26379"]},
         {"sentinel": "main"},
         {"nodes": ["127.0.0.1:6379"]},
         {"cluster": True, "nodes": ["127.0.0.1"]},
+        {"cluster": True, "nodes": ["127.0.0.1:0"]},
+        {"cluster": True, "nodes": ["127.0.0.1:65536"]},
         {"prefix": "a b"},
     ],
 )

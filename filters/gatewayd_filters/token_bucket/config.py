@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from gatewayd import FilterConfig, HeaderName
 from gatewayd_filters.token_bucket.keys import Part, Scope  # noqa: TC001  # for pydantic
@@ -25,10 +25,8 @@ Tokens = Annotated[float, Field(gt=0, le=1e12, allow_inf_nan=False)]
 Limits = Annotated[tuple[Rate, ...], Field(max_length=8)]
 
 
-class HeadersConfig(BaseModel):
+class HeadersConfig(FilterConfig):
     """Fields that tell callers of their limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     standard: bool = True
     """`RateLimit-Policy` and `RateLimit`, of draft-ietf-httpapi-ratelimit-headers."""
@@ -37,15 +35,13 @@ class HeadersConfig(BaseModel):
     the limit that is nearest to its end."""
 
 
-class LeaseConfig(BaseModel):
+class LeaseConfig(FilterConfig):
     """Slices of buckets in Redis that a worker serves from memory.
 
     All workers together never grant more than the buckets held, but a slice may be spent later
     than it was taken: `rate x T + burst + workers x slice` in T seconds at most. Unspent tokens of
     a slice are lost at its end.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     share: float = Field(0.05, gt=0, le=1)
     """Largest slice, as a share of the burst. Slices grow up to it with the caller's rate."""

@@ -27,6 +27,7 @@ class Meter:
     Attributes:
         window: The same.
         evicted: Buckets forgotten before they were full.
+        damaged: Buckets in Redis that could not be read.
 
     """
 
@@ -35,6 +36,10 @@ class Meter:
         self.evicted = metrics.counter(
             "gatewayd_rate_limit_evicted_buckets",
             "Buckets forgotten before they were full, for lack of room.",
+        ).labels()
+        self.damaged = metrics.counter(
+            "gatewayd_rate_limit_damaged_buckets",
+            "Buckets in Redis that could not be read, and began anew as full ones.",
         ).labels()
         self._ratios = metrics.histogram(
             "gatewayd_rate_limit_window_ratio",

@@ -125,7 +125,11 @@ class RedisBackend:
                     answer.set_result(judge(charges, held))
             keys = list(indices)
             for number in answers:
-                key, granted, seconds = keys[int(number) - 1], next(answers), next(answers)
+                index = int(number)
+                if index < 0:
+                    self._note_damaged(keys[-index - 1])
+                    continue
+                key, granted, seconds = keys[index - 1], next(answers), next(answers)
                 self._meter.observe(key, limits[key], float(granted), float(seconds))
             self._failing = False
         except RedisUnavailable as error:  # of which the link has told
@@ -140,6 +144,17 @@ class RedisBackend:
             raise
         finally:
             self._waiting -= len(batch)
+
+    def _note_damaged(self, key: str) -> None:
+        """Count a bucket that began anew, and tell of the first; its caller may be a secret."""
+        damaged = self._meter.damaged
+        if not damaged.value:
+            logger.warning(
+                "a token bucket in Redis could not be read, and is a full one now (limit %.64r); "
+                "further ones are only counted",
+                key.partition("|")[0],
+            )
+        damaged.value += 1
 
     async def _run(self, names: list[str], arguments: list[float | str]) -> bytes:
         from coredis.exceptions import NoScriptError

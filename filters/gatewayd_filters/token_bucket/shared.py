@@ -8,7 +8,7 @@ between the two has lost what had come in since, and has given nothing away.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from gatewayd import LockStuck
 from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge, Limit, Verdict
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from gatewayd import Mutex, SharedPlace, SharedTable
     from gatewayd_filters.token_bucket.meter import Meter
+
+T = TypeVar("T")
 
 # Words of a record.
 _EXPIRES = 2
@@ -51,7 +53,7 @@ class SharedBackend:
     def take(self, charges: Sequence[Charge]) -> Verdict:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.take`."""
         if len(charges) != 1:
-            return self._take_all(charges)
+            return self._locked(charges, self._take_all)
         charge = charges[0]
         key, limit = charge.key, charge.limit
         place = self._places.get(key) or self._table.place(key)
@@ -72,8 +74,17 @@ class SharedBackend:
             place.mutex.release()
         return verdict
 
-    def _take_all(self, charges: Sequence[Charge]) -> Verdict:
-        """Take from several buckets, whose locks all processes take in the same order."""
+    def _locked(
+        self,
+        charges: Sequence[Charge],
+        work: Callable[[Sequence[Charge], Sequence[SharedPlace]], T],
+    ) -> T:
+        """Work on several buckets, whose locks all processes take in the same order.
+
+        Raises:
+            BackendUnavailable: a lock cannot be had.
+
+        """
         places = [self._table.place(charge.key) for charge in charges]
         mutexes = {place.start: place.mutex for place in places}
         held: list[Mutex] = []
@@ -81,14 +92,14 @@ class SharedBackend:
             for _, mutex in sorted(mutexes.items()):
                 mutex.acquire()
                 held.append(mutex)
-            return self._take_locked(charges, places)
+            return work(charges, places)
         except LockStuck as stuck:
             raise BackendUnavailable(str(stuck)) from None
         finally:
             for mutex in held:
                 mutex.release()
 
-    def _take_locked(self, charges: Sequence[Charge], places: Sequence[SharedPlace]) -> Verdict:
+    def _take_all(self, charges: Sequence[Charge], places: Sequence[SharedPlace]) -> Verdict:
         now = self._clock()
         numbers = self._numbers
         indexes = []
@@ -155,20 +166,16 @@ class SharedBackend:
 
     async def fill(self, charge: Charge) -> None:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`."""
-        place = self._table.place(charge.key)
-        try:
-            place.mutex.acquire()
-        except LockStuck as stuck:
-            raise BackendUnavailable(str(stuck)) from None
-        try:
-            now = self._clock()
+        self._locked([charge], self._fill_all)
+
+    def _fill_all(self, charges: Sequence[Charge], places: Sequence[SharedPlace]) -> None:
+        numbers, now = self._numbers, self._clock()
+        for charge, place in zip(charges, places, strict=True):
             index = self._prepare(place, charge.limit, now)
-            self._numbers[index + _STAMP] = now
-            self._numbers[index + _TOKENS] = charge.limit.burst
-            self._numbers[index + _EXPIRES] = now
-            self._numbers[index + _GRANTED], self._numbers[index + _SINCE] = 0.0, now
-        finally:
-            place.mutex.release()
+            numbers[index + _STAMP] = now
+            numbers[index + _TOKENS] = charge.limit.burst
+            numbers[index + _EXPIRES] = now
+            numbers[index + _GRANTED], numbers[index + _SINCE] = 0.0, now
 
     async def start(self) -> None:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.start`."""

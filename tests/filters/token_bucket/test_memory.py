@@ -62,11 +62,17 @@ def test_buckets_of_one_question_are_not_forgotten_for_each_other(clock: FakeClo
     assert backend.take(charges).remaining == (7, 8)
 
 
-def test_the_meter_is_told_of_each_window_what_was_granted(clock: FakeClock) -> None:
+@pytest.mark.parametrize("others", [(), ("route/b|ip=192.0.2.1",)], ids=["one", "several"])
+def test_the_meter_is_told_of_each_window_what_was_granted(
+    clock: FakeClock, others: tuple[str, ...]
+) -> None:
     metrics = Metrics()
     backend = MemoryBackend(clock, 8, Meter(metrics, window=10))
+    charges = [Charge(key, LIMIT, 0.5) for key in ("route/a|ip=192.0.2.1", *others)]
+    refused = [Charge(charge.key, LIMIT, 100) for charge in charges]
     for _ in range(31):
-        remaining(backend, "route/a|ip=192.0.2.1", 0.5)
+        backend.take(charges)
+        assert not backend.take(refused).allowed
         clock.advance(0.5)
     (family,) = [one for one in metrics.read() if one.name == "gatewayd_rate_limit_window_ratio"]
     histogram = family.labels("route/a")

@@ -18,6 +18,7 @@ import pytest
 from gatewayd import Metrics, Redis
 from gatewayd.redis.settings import RedisConfig
 from gatewayd_filters.token_bucket.backend import BackendUnavailable, Charge, Limit, Verdict
+from gatewayd_filters.token_bucket.limits import parse_limit
 from gatewayd_filters.token_bucket.meter import Meter
 from gatewayd_filters.token_bucket.redis_backend import RedisBackend
 from tests.filters.token_bucket.model import new_key
@@ -287,16 +288,41 @@ async def test_a_server_that_refuses_is_an_outage(
     assert len(caplog.text) < 400
 
 
-async def test_a_bucket_that_cannot_be_read_is_told_once(
-    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+DAMAGED = {
+    "no bucket": ["set", "{}", "no bucket"],
+    "a list": ["rpush", "{}", "1"],
+    "half a bucket": ["set", "{}", "1 2 3"],
+    "not a number": ["set", "{}", "nan 1 0 1"],
+    "no tokens for ever": ["set", "{}", "-inf 1 0 1"],
+    "granted not a number": ["set", "{}", "5 1 nan 1"],
+}
+
+
+@pytest.mark.parametrize("harm", DAMAGED.values(), ids=DAMAGED)
+async def test_a_damaged_bucket_begins_anew_and_harms_no_other(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, harm: list[str]
 ) -> None:
-    one = charge()
+    metrics = Metrics()
+    one, other = charge(), charge()
+    async with backend(redis_server.url, meter=Meter(metrics)) as buckets:
+        redis_server.cli(*(part.format(buckets._name(one.key)) for part in harm))
+        before, bad, after = await asyncio.gather(
+            buckets.take([other]), buckets.take([one]), buckets.take([other])
+        )
+        again = await ask(buckets, one, times=10)
+    assert [round(verdict.remaining[0]) for verdict in (before, bad, after)] == [9, 9, 8]
+    assert [verdict.allowed for verdict in again] == [True] * 9 + [False]
+    assert metrics.counter("gatewayd_rate_limit_damaged_buckets", "").labels().value == 1
+    assert ["could not be read" in message for message in caplog.messages] == [True]
+
+
+async def test_a_bucket_that_takes_an_age_to_fill_harms_no_other(redis_server: RedisServer) -> None:
     async with backend(redis_server.url) as buckets:
-        redis_server.cli("set", buckets._name(one.key), "no bucket")
-        for _ in range(3):
-            with pytest.raises(BackendUnavailable):
-                await buckets.take([one])
-    assert len(caplog.records) == 1
+        slowest = charge(parse_limit("0.000000001/day burst 1000000000000"), cost=1e12)
+        verdicts = await asyncio.gather(buckets.take([slowest]), buckets.take([charge()]))
+        (again,) = await ask(buckets, slowest)
+    assert [verdict.allowed for verdict in verdicts] == [True, True]
+    assert not again.allowed
 
 
 async def test_an_answer_that_cannot_be_used_is_told_once(
