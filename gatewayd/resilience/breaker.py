@@ -94,6 +94,7 @@ class Breaker:
         # Not methods of ours, as they are called for every exchange.
         self.record = self._machine.record
         self.release = self._machine.release
+        self.give_up = self._machine.give_up
         self.retry_after = self._machine.retry_after
 
     @property
@@ -102,10 +103,10 @@ class Breaker:
         return self._machine.state
 
     def admit(self, now: float) -> int:
-        """Return a permit for one call, to be given back to ``record`` or ``release``.
+        """Return a permit for one call, to be given back to ``record``, ``release`` or ``give_up``.
 
-        Those are :meth:`BreakerMachine.record` and :meth:`BreakerMachine.release`: what is below
-        ``async with``, for calls that are counted in another way.
+        Those are :meth:`BreakerMachine.record` and so on: what is below ``async with``, for calls
+        that are counted in another way.
 
         Raises:
             BreakerOpen: it is open, or half-open with enough probes under way.

@@ -188,6 +188,24 @@ class BreakerMachine:
         if permit == self._period and self.state is _HALF_OPEN:
             self._probes -= 1
 
+    def give_up(self, permit: int, seconds: float, now: float) -> None:
+        """Take back a permit whose call was cancelled; slow it was if it took so long already.
+
+        Args:
+            permit: What :meth:`admit` returned.
+            seconds: How long it took.
+            now: The time.
+
+        """
+        if seconds < self._slow_after:
+            self.release(permit)
+        elif self.state is _HALF_OPEN:
+            self._record_probe(permit, True, now)
+        elif permit == self._period:
+            self._window.add(False, True, now)
+            if self._too_many():
+                self._open(now)
+
     def retry_after(self, now: float) -> float:
         """Return the seconds until a refused call may be tried again, as far as is known."""
         return max(0.0, self.opens_at - now)

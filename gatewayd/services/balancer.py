@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from gatewayd.config.model import Checked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
     from gatewayd.services.instance import Instance
 
 
-class StrategyConfig(BaseModel):
+class StrategyConfig(Checked):
     """Base of a balancer's settings, which stand beside its name in ``strategy``."""
 
     model_config = ConfigDict(

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
+
+from gatewayd.config.model import Checked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +31,7 @@ class InstanceSpec:
     healthy: bool = True
 
 
-class DiscoveryConfig(BaseModel):
+class DiscoveryConfig(Checked):
     """Base of a discovery's settings, which stand among the keys of the service."""
 
     model_config = ConfigDict(

@@ -72,7 +72,7 @@ class FollowedService(Service):
 
         """
         following = self._following
-        if following is None or (following.done() and following.exception()):
+        if following is None or (following.done() and _failure_of(following)):
             start = self._discovery.start(self.update)
             following = asyncio.create_task(start, name=f"discovery of {self.name}")
             self._following = following
@@ -80,7 +80,7 @@ class FollowedService(Service):
         if not following.done():
             logger.warning("service %s: no answer from discovery yet, going on", self.name)
             following.add_done_callback(self._log_failure)
-        elif (error := following.exception()) is not None:
+        elif (error := _failure_of(following)) is not None:
             raise GatewayError(f"service {self.name!r}: discovery failed: {error!r}") from error
         if self._health is not None:
             self._health.start()
@@ -149,3 +149,8 @@ class FollowedService(Service):
             self._pools.release(url)
         if self._health is not None:
             self._health.forget_gone()
+
+
+def _failure_of(task: asyncio.Task[None]) -> BaseException | None:
+    """Return why it failed; what it waited for may have been cancelled by whoever wrote it."""
+    return asyncio.CancelledError() if task.cancelled() else task.exception()

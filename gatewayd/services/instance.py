@@ -111,6 +111,7 @@ class Instance:
 
         Raises:
             UpstreamError: the instance failed.
+            ValueError: the target has a space or a line end within.
             Exception: what reading ``body`` raised.
 
         """
@@ -127,6 +128,10 @@ class Instance:
                 framing += b"Expect: 100-continue\r\n"
         if upgrade is not None:
             framing += f"Connection: Upgrade\r\nUpgrade: {upgrade}\r\n".encode("latin-1")
+        # A filter may have put a decoded parameter into the path. A line end in it would begin
+        # another field, or another request past all filters; this takes 0.1 us.
+        if " " in target or "\n" in target or "\r" in target:
+            raise ValueError(f"a space or line end in the path or query, not encoded: {target!r}")
         line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
         response = self.pool.send(
             Attempt(

@@ -27,16 +27,25 @@ RETRY = f"""
 """
 """Settings of gatewayd's retry filter."""
 
+BREAKER = "consecutive_failures = 5\nopen_for = 5"
+"""Settings of gatewayd's breaker."""
+
 
 def gatewayd(
-    ports: Sequence[int], folder: Path, *, breaker: bool = False, retry: str = RETRY
+    ports: Sequence[int],
+    folder: Path,
+    *,
+    breaker: bool = False,
+    breaker_settings: str = BREAKER,
+    retry: str = RETRY,
 ) -> GatewayProcess:
     """Return gatewayd in front of the instances on these ports.
 
     Args:
         ports: Where the instances listen.
         folder: For its configuration and log.
-        breaker: Stop asking an instance after five failures in a row.
+        breaker: Stop asking an instance that fails.
+        breaker_settings: When it does so.
         retry: Settings of the retry filter.
 
     """
@@ -58,7 +67,7 @@ def gatewayd(
         timeout = {TOTAL}
     """
     if breaker:
-        config += "[filters.breaker]\nconsecutive_failures = 5\nopen_for = 5\n"
+        config += f"[filters.breaker]\n{breaker_settings}\n"
     return GatewayProcess(config, folder)
 
 

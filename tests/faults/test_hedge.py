@@ -28,3 +28,20 @@ async def test_gets_are_answered_by_another_instance_and_posts_wait(tmp_path: Pa
     assert gets == ["200"] * 6
     assert sorted(posts) == ["200", "200", "504"]
     assert origins[0].calls == hung + 1
+
+
+async def test_an_instance_that_is_always_overtaken_is_left_alone(tmp_path: Path) -> None:
+    retry = "attempts = 1\nhedge = { after = 0.2 }"
+    breaker = "min_requests = 3\nslow_after = 0.1\nopen_for = 600"
+    async with AsyncExitStack() as stack:
+        origins = [await stack.enter_async_context(FaultyOrigin()) for _ in range(3)]
+        await origins[0].become("hang before head")
+        ports = [one.port for one in origins]
+        with gatewayd(
+            ports, tmp_path, breaker=True, breaker_settings=breaker, retry=retry
+        ) as gateway:
+            client = Client(gateway.port)
+            outcomes = [(await client.send("GET")).outcome for _ in range(30)]
+            client.close()
+    assert outcomes == ["200"] * 30
+    assert origins[0].calls == 3

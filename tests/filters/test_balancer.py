@@ -4,9 +4,10 @@ import asyncio
 from collections import Counter
 from contextlib import asynccontextmanager, nullcontext
 from importlib.metadata import EntryPoint
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from pydantic import model_validator
 
 from gatewayd import (
     Balancer,
@@ -21,6 +22,7 @@ from gatewayd import (
     NoInstance,
     Response,
     Service,
+    StrategyConfig,
     UpstreamReset,
 )
 from gatewayd.registry import Plugins, Registry
@@ -175,6 +177,44 @@ async def test_secrets_of_a_strategy_are_in_no_repr() -> None:
     assert "hush" not in repr(config)
 
 
+class Unmade(Balancer):
+    """A strategy that cannot be constructed."""
+
+    name = "listener"
+
+    def __init__(self, config: Any, gateway: Gateway) -> None:
+        raise OSError("no file")
+
+
+class Unreadable(Balancer):
+    """A strategy with a validator that raises something else than it should."""
+
+    name = "listener"
+
+    class Config(StrategyConfig):
+        """Settings."""
+
+        @model_validator(mode="after")
+        def _check(self) -> Self:
+            raise KeyError("secret")
+
+
+@pytest.mark.parametrize(
+    ("strategy", "says"),
+    [
+        (Unmade, "balancer 'listener' cannot be constructed: OSError"),
+        (Unreadable, "balancer 'listener': a validator of its settings raised KeyError, not Value"),
+    ],
+)
+async def test_a_strategy_that_cannot_be_used_is_named(
+    api: Service, strategy: type[Balancer], says: str
+) -> None:
+    gateway, _ = listening(api, strategy)
+    with pytest.raises(ConfigError, match=f"^strategy: {says}"):
+        async with running(BalancerFilter, {"strategy": "listener"}, gateway=gateway):
+            pass
+
+
 # --- telling the balancer -------------------------------------------------------------------------
 
 
@@ -197,11 +237,11 @@ class Listener(Balancer):
         response.headers.add("X-Instance", instance.url)
 
 
-def listening(api: Service) -> tuple[Gateway, FakeClock]:
+def listening(api: Service, strategy: type[Balancer] = Listener) -> tuple[Gateway, FakeClock]:
     """Make a gateway in which the strategy ``listener`` is installed."""
     point = EntryPoint("listener", f"{__name__}:Listener", "gatewayd.balancers")
     balancers = Registry("gatewayd.balancers", Balancer, [point])
-    balancers._loaded["listener"] = Listener  # this module has no importable name
+    balancers._loaded["listener"] = strategy  # this module has no importable name
     clock = FakeClock()
     plugins = Plugins(balancers=balancers)
     return make_gateway(clock=clock, services={"api": api}, plugins=plugins), clock

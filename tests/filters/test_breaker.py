@@ -65,6 +65,31 @@ async def test_contract(gateway: Gateway, api: Service) -> None:
     await contract(BreakerFilter, values=values, gateway=gateway)
 
 
+@pytest.mark.parametrize(
+    ("arguments", "left_open"),
+    [
+        ({}, set()),
+        ({"service": "api"}, set()),
+        ({"service": "other"}, {"http://10.0.0.1:80", "http://10.0.0.2:80"}),
+        ({"target": "http://10.0.0.1:80"}, {"http://10.0.0.2:80"}),
+        ({"service": "other", "target": "http://10.0.0.1:80"},
+         {"http://10.0.0.1:80", "http://10.0.0.2:80"}),
+    ],
+    ids=str,
+)  # fmt: skip
+async def test_an_operator_resets_those_that_were_named(
+    gateway: Gateway, api: Service, arguments: dict[str, str], left_open: set[str]
+) -> None:
+    async with running(BreakerFilter, SETTINGS, gateway=gateway) as one:
+        for index in (0, 0, 1, 1):
+            await attempt(one, exchange_to(api, index), Recorder(TIMEOUT))
+        before = await gateway.admin.run("breakers.list", {})
+        assert [each["state"] for each in before] == ["open", "open"]
+        await gateway.admin.run("breakers.reset", arguments)
+        after = await gateway.admin.run("breakers.list", {})
+    assert {each["target"] for each in after if each["state"] == "open"} == left_open
+
+
 async def test_an_open_breaker_refuses_at_once_with_retry_after(
     gateway: Gateway, api: Service
 ) -> None:
@@ -143,6 +168,29 @@ async def test_slow_answers_open_it(gateway: Gateway, api: Service, clock: FakeC
     async with running(BreakerFilter, settings, gateway=gateway) as one:
         codes = [await attempt(one, exchange_to(api), Recorder(slow)) for _ in range(3)]
     assert codes == ["200", "200", "breaker_open"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "body", "code"),
+    [(1, None, "breaker_open"), (0.5, None, "200"), (1, "upload", "200")],
+    ids=["as long as a slow one", "shorter", "an upload"],
+)
+async def test_what_is_given_up_after_so_long_was_slow(
+    gateway: Gateway, api: Service, clock: FakeClock, seconds: float, body: str | None, code: str
+) -> None:
+    async def overtaken(exchange: Exchange) -> Response:
+        clock.advance(seconds)
+        raise asyncio.CancelledError
+
+    settings = {"min_requests": 2, "slow_after": 1}
+    async with running(BreakerFilter, settings, gateway=gateway) as one:
+        for _ in range(2):
+            exchange = exchange_to(api)
+            if body is not None:
+                exchange.request.body = IterBody(upload())
+            with pytest.raises(asyncio.CancelledError):
+                await one(exchange, overtaken)
+        assert await attempt(one, exchange_to(api), Recorder()) == code
 
 
 async def test_uploads_of_slow_clients_are_not_slow_answers(

@@ -20,7 +20,7 @@ from gatewayd import (
 from gatewayd.store.settings import StoreConfig
 from gatewayd.testing import FakeClock, Recorder, make_exchange, make_gateway, make_service, running
 from gatewayd_filters.breaker import BreakerFilter
-from gatewayd_filters.breaker.history import MAX_BATCH
+from gatewayd_filters.breaker.history import KEPT_DAYS, MAX_BATCH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -105,12 +105,36 @@ async def test_all_that_waits_is_written_at_the_end(tmp_path: Path) -> None:
     assert {row.instance for row in rows} == set(urls)
 
 
-async def test_a_store_that_is_away_is_no_reason_not_to_start(tmp_path: Path) -> None:
+async def test_only_what_is_older_than_it_is_kept_for_is_deleted(tmp_path: Path) -> None:
+    now, day = time.time_ns() // 1000, 86_400_000_000
+    async with node(tmp_path) as (breaker, _):
+        history, store = breaker._history, breaker.gateway.store
+        assert history is not None
+        assert store is not None
+        await store.breaker_states.record(
+            [
+                BreakerTransition(history._node, "shop", name, "closed", at, None)
+                for name, at in (
+                    ("now", now),
+                    ("kept", now - (KEPT_DAYS - 1) * day),
+                    ("old", now - (KEPT_DAYS + 1) * day),
+                )
+            ]
+        )
+        await history._purge()
+        rows = await store.breaker_states.latest(history._node)
+    assert {row.instance for row in rows} == {"now", "kept"}
+
+
+async def test_a_store_that_is_away_is_no_reason_not_to_start(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "gatewayd.db").mkdir()
     async with node(tmp_path) as (breaker, exchange):
         await fail(breaker, exchange)
         with pytest.raises(BreakerOpen):
             await breaker(exchange, Recorder())
+    assert "the history of breakers cannot be read" in caplog.text
 
 
 async def test_persist_needs_a_store() -> None:

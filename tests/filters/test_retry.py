@@ -30,7 +30,7 @@ from gatewayd.testing import (
     read_body,
     running,
 )
-from gatewayd_filters.retry import Retry, RetryConfig
+from gatewayd_filters.retry import Retry, RetryConfig, _retry_after
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -105,11 +105,23 @@ async def test_contract() -> None:
         {"methods": ["get"]},
         {"attempts": 0},
         {"hedge": {"after": 1.0}, "per_try_timeout": 0.5},
+        {"hedge": {"after": 0.5}, "per_try_timeout": 0.5},
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="validation error"):
         RetryConfig.model_validate(settings)
+
+
+async def test_an_attempt_that_got_no_instance_leaves_none_out() -> None:
+    seen: list[object] = []
+
+    async def fail(exchange: Exchange) -> Response:
+        seen.append(exchange.tried)
+        raise GONE
+
+    assert await outcome(fail) is GONE
+    assert seen == [(), (), ()]
 
 
 async def test_success_is_one_attempt() -> None:
@@ -309,6 +321,21 @@ async def test_retry_after_is_waited_for_up_to_its_bound(value: str, attempts: i
     response = await attempt(upstream, retry_after=1.0)
     assert len(upstream.picks) == attempts
     assert response.status == (200 if attempts == 2 else 503)
+
+
+@pytest.mark.parametrize("form", ["%a %b %d %H:%M:%S %Y", "%a, %d %b %Y %H:%M:%S -0000"])
+@pytest.mark.parametrize("zone", ["EAST-8", "WEST8"])
+async def test_a_date_without_a_zone_is_of_greenwich(
+    monkeypatch: pytest.MonkeyPatch, form: str, zone: str
+) -> None:
+    value = time.strftime(form, time.gmtime(time.time() + 30))
+    answer = Response(503, Headers.of([("Retry-After", value)]))
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        time.tzset()
+        seconds = _retry_after(answer)
+    time.tzset()
+    assert 0 < seconds <= 30
 
 
 async def test_retry_after_is_the_least_wait(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -579,6 +606,15 @@ async def test_a_hedge_needs_budget() -> None:
     assert upstream.picks == []
 
 
+async def leave(upstream: Callable[..., Any], both: asyncio.Event) -> None:
+    """Have the client go away while both attempts of a hedge are under way."""
+    running_attempt = asyncio.ensure_future(attempt(upstream, **HEDGE))
+    await both.wait()
+    running_attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running_attempt
+
+
 async def test_a_client_that_leaves_cancels_both() -> None:
     cancelled = []
     both = asyncio.Event()
@@ -594,11 +630,7 @@ async def test_a_client_that_leaves_cancels_both() -> None:
             raise
         return Response(200)
 
-    running_attempt = asyncio.ensure_future(attempt(upstream, **HEDGE))
-    await both.wait()
-    running_attempt.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await running_attempt
+    await leave(upstream, both)
     assert len(cancelled) == 2
 
 
@@ -686,6 +718,88 @@ async def test_a_hedge_that_lost_is_finished_and_its_response_dropped() -> None:
     assert (await attempt(noting, **HEDGE)).status == 202
     assert finished == [asyncio.CancelledError]
     assert overtaken.closed == 1
+
+
+async def test_where_both_fail_the_next_attempt_avoids_both_instances() -> None:
+    hedged = asyncio.Event()
+    picks = []
+
+    async def upstream(exchange: Exchange) -> Response:
+        exchange.instance = next(one for one in INSTANCES if one not in exchange.tried)
+        picks.append(exchange.instance)
+        if len(picks) == 3:
+            return Response(200)
+        if exchange.tried:
+            hedged.set()
+        await hedged.wait()
+        raise RESET
+
+    assert (await attempt(upstream, **HEDGE, attempts=2)).status == 200
+    assert picks == list(INSTANCES)
+
+
+def fail(*_: object) -> None:
+    raise ValueError("a callback's fault")
+
+
+@pytest.mark.parametrize("hedge", [Response(200), RESET], ids=["won", "lost"])
+async def test_what_fails_at_the_end_of_a_hedge_is_told_at_the_end_of_the_exchange(
+    hedge: Answer,
+) -> None:
+    upstream = Slow(hedge)
+
+    async def noting(exchange: Exchange) -> Response:
+        if not exchange.tried:
+            return await upstream(exchange)
+        exchange.on_finish(fail)
+        try:
+            return await upstream(exchange)
+        except UpstreamReset:
+            upstream.may_answer.set()
+            raise
+
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    async with running(Retry, HEDGE, gateway=gateway) as retry:
+        exchange = make_exchange(values={"service": SERVICE_OF_THREE})
+        assert (await retry(exchange, noting)).status == (202 if hedge is RESET else 200)
+        (group,) = exchange.finish()
+    assert isinstance(group, ExceptionGroup)
+    assert [str(one) for one in group.exceptions] == ["a callback's fault"]
+
+
+async def test_a_client_that_leaves_is_let_go_whatever_fails_at_the_end_of_a_hedge() -> None:
+    both = asyncio.Event()
+
+    async def upstream(exchange: Exchange) -> Response:
+        exchange.instance = INSTANCES[0]
+        if exchange.tried:
+            exchange.on_finish(fail)
+            both.set()
+        await asyncio.Event().wait()
+        return Response(200)
+
+    await leave(upstream, both)
+
+
+async def test_a_hedge_passes_by_so_many_open_breakers_and_no_more() -> None:
+    service = make_service("api", *(f"http://10.0.1.{number}:80" for number in range(15)))
+    asked = []
+
+    async def upstream(exchange: Exchange) -> Response:
+        exchange.instance = next(one for one in service.available if one not in exchange.tried)
+        if exchange.tried:
+            asked.append(exchange.instance)
+            raise BreakerOpen
+        while len(asked) < 10:  # noqa: ASYNC110  # the hedge gives up at no moment of its own
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.01)
+        return Response(200)
+
+    gateway = make_gateway(services={"api": service})
+    async with running(Retry, HEDGE, gateway=gateway) as retry:
+        exchange = make_exchange(values={"service": service})
+        assert (await retry(exchange, upstream)).status == 200
+    assert len(asked) == 10
 
 
 async def test_both_failing_counts_as_one_attempt_that_is_retried() -> None:

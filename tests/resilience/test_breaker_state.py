@@ -51,6 +51,22 @@ def test_opens(policy: dict[str, Any], outcomes: str, opens: bool) -> None:
     assert machine.state is (OPEN if opens else CLOSED)
 
 
+@pytest.mark.parametrize(
+    "policy", [{"consecutive_failures": 3}, {"min_requests": 3}, {"window_requests": 20}]
+)
+def test_a_closed_one_that_is_reset_counts_from_the_beginning(policy: dict[str, Any]) -> None:
+    machine = BreakerMachine(BreakerPolicy(**{"min_requests": 3, **policy}))
+    for _ in range(2):
+        call(machine, 0.0, failed=True)
+    machine.reset()
+    for _ in range(2):
+        assert machine.state is CLOSED
+        call(machine, 0.0, failed=True)
+    assert machine.state is CLOSED
+    call(machine, 0.0, failed=True)
+    assert machine.state is OPEN
+
+
 def test_failures_of_long_ago_do_not_count() -> None:
     machine = BreakerMachine(BreakerPolicy(min_requests=4, window=10.0))
     for now in (0.0, 0.0, 11.0, 11.0):
@@ -123,6 +139,36 @@ def test_a_failed_or_slow_probe_opens_it_for_as_long_again(failed: bool, seconds
     call(machine, 6.0, failed=failed, seconds=seconds)
     assert machine.state is OPEN
     assert machine.opens_at == 11.0
+
+
+def give_up(machine: BreakerMachine, now: float, seconds: float) -> None:
+    machine.give_up(machine.admit(now), seconds, now)
+
+
+@pytest.mark.parametrize(("seconds", "opens"), [(0.9, False), (1.0, True)])
+def test_a_call_that_was_given_up_is_slow_if_it_took_so_long(seconds: float, opens: bool) -> None:
+    machine = BreakerMachine(BreakerPolicy(min_requests=2, slow_after=1.0))
+    for _ in range(3):
+        if machine.state is CLOSED:
+            give_up(machine, 0.0, seconds)
+    assert machine.state is (OPEN if opens else CLOSED)
+
+
+@pytest.mark.parametrize(("seconds", "after"), [(0.9, HALF_OPEN), (1.0, OPEN)])
+def test_a_probe_that_was_given_up_opens_it_if_it_was_slow(
+    seconds: float, after: BreakerState
+) -> None:
+    machine = opened(slow_after=1.0)
+    give_up(machine, 6.0, seconds)
+    assert machine.state is after
+
+
+def test_a_slow_call_that_was_given_up_ends_no_row_of_failures() -> None:
+    machine = BreakerMachine(BreakerPolicy(consecutive_failures=2, slow_after=1.0))
+    call(machine, 0.0, failed=True)
+    give_up(machine, 0.0, 2.0)
+    call(machine, 0.0, failed=True)
+    assert machine.state is OPEN
 
 
 def test_calls_from_before_it_opened_do_not_count_as_probes() -> None:
@@ -224,6 +270,23 @@ class Breakers(RuleBasedStateMachine):
             self.machine.release(self.numbers.pop(given[0])[0])
             self.probes.discard(given[0])
             assert self.machine.state is before
+
+    @rule(given=consumes(permits), seconds=st.floats(0, 2))
+    def give_up(self, given: tuple[int, BreakerState], seconds: float) -> None:
+        slow = bool(self.policy.slow_after) and seconds >= self.policy.slow_after
+        if not slow:
+            self.release(given)
+        elif given[0] in self.numbers:
+            permit, changes = self.numbers.pop(given[0])
+            before = self.machine.state
+            self.machine.give_up(permit, seconds, self.now)
+            self.probes.discard(given[0])
+            if changes != len(self.changes) - (self.machine.state is not before):
+                assert self.machine.state is before
+            elif given[1] is HALF_OPEN:
+                assert self.machine.state is OPEN
+            if self.machine.state is OPEN and before is not OPEN:
+                self.opened_at = self.now
 
     @invariant()
     def changes_follow_the_diagram(self) -> None:

@@ -18,9 +18,11 @@ FIXED = Backoff(base=0.5, max=2.0, jitter="none")
         (2, {}, 1.0),
         (3, {}, None),  # no attempt is left
         (1, {"left": 0.4}, None),  # too late by then
+        (1, {"left": 0.5}, None),
         (1, {"left": 0.6}, 0.5),
         (1, {"asked": 0.8}, 0.8),
         (1, {"asked": 0.1}, 0.5),
+        (1, {"asked": 1.0}, 1.0),
         (1, {"asked": 1.1}, None),  # longer than it may ask for
     ],
 )
@@ -101,3 +103,10 @@ async def test_call_counts_in_the_budget() -> None:
     flaky = Flaky(OSError("no retry left"))
     with pytest.raises(OSError, match="no retry left"):
         await policy.call(flaky, on=(OSError,))
+
+
+async def test_call_does_not_wait_for_an_attempt_that_would_come_too_late() -> None:
+    flaky = Flaky(OSError("first"))
+    with pytest.raises(OSError, match="first"):
+        await RetryPolicy(backoff=FIXED).call(flaky, on=(OSError,), within=0.4)
+    assert flaky.calls == 1

@@ -55,6 +55,13 @@ class Failing(Told):
         raise RuntimeError("no such thing")
 
 
+class Cancelled(Told):
+    """A discovery that fails to start, as what it waits for was cancelled."""
+
+    async def start(self, update: Callable[[Sequence[InstanceSpec]], None]) -> None:
+        raise asyncio.CancelledError
+
+
 CONFIG = {"api": {"discovery": "told"}}
 
 
@@ -171,12 +178,17 @@ async def test_a_late_failure_is_logged(
     assert caplog.records[-1].levelno == logging.ERROR
 
 
-async def test_a_discovery_that_fails_to_start_is_an_error(generations: Generations) -> None:
-    generations.install(Failing)
+@pytest.mark.parametrize(
+    ("discovery", "says"), [(Failing, "no such thing"), (Cancelled, r"CancelledError\(\)")]
+)
+async def test_a_discovery_that_fails_to_start_is_an_error(
+    discovery: type[Told], says: str, generations: Generations
+) -> None:
+    generations.install(discovery)
     async with generations.build(CONFIG) as services:
-        with pytest.raises(GatewayError, match=r"'api': discovery failed: .*no such thing"):
+        with pytest.raises(GatewayError, match=f"'api': discovery failed: .*{says}"):
             await services["api"].start()
-    assert Failing.last.closed
+    assert discovery.last.closed
 
 
 async def test_a_discovery_that_failed_late_is_started_again_by_a_reload(

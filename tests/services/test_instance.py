@@ -58,6 +58,15 @@ async def test_the_head_frames_the_body_and_says_what_is_asked_for(
     assert attempts.all[0].expects_continue == (b"Expect" in expected)
 
 
+@pytest.mark.parametrize("target", ["/a b", "/a\r\nX: y", "/a\nX: y", "/a\rb", "/?q=a b"])
+async def test_a_target_that_would_be_more_than_one_is_not_sent(
+    target: str, attempts: Attempts
+) -> None:
+    with pytest.raises(ValueError, match="not encoded"):
+        await make_instance(attempts).send("GET", target, HOST)
+    assert not attempts.all
+
+
 async def test_the_attempt_has_the_limits_of_the_exchange(attempts: Attempts) -> None:
     instance = make_instance(attempts)
     await instance.send("GET", "/", HOST)

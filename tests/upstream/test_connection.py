@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from gatewayd import BadResponse, Body, IterBody, Reject, Response, UpstreamReset, UpstreamTimeout
-from gatewayd.body import HIGH_WATER
+from gatewayd.body import HIGH_WATER, StreamBody
 from gatewayd.testing import FakeClock, read_body
 from gatewayd.timers import NEVER
+from gatewayd.upstream import connection
 from gatewayd.upstream.connection import BODY, CLOSED, HEAD, IDLE, UpstreamConnection
 from tests.support.raw import until
 from tests.support.upstream import Interims, make_attempt, make_pool, stream
@@ -235,6 +236,33 @@ async def test_what_cannot_be_forwarded(sweeper: Sweeper, data: bytes) -> None:
         assert caught.value.sent
         assert not driven.reusable
         assert driven.transport.calls[-1] == "abort"
+
+
+@pytest.mark.parametrize(("length", "status"), [(1024, 200), (1025, 0)])
+async def test_a_head_may_be_as_large_as_the_limit_its_empty_line_included(
+    sweeper: Sweeper, length: int, status: int
+) -> None:
+    driven = Driven(sweeper, max_response_header_bytes=1024)
+    response = driven.connection.send(make_attempt())
+    head = OK + b"Content-Length: 0\r\nA: "
+    driven.connection.data_received(head.ljust(length - len(b"\r\n\r\n"), b"x") + b"\r\n\r\n")
+    if status:
+        assert (await response).status == status
+    else:
+        with pytest.raises(BadResponse, match="too large"):
+            await response
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 1", b"Transfer-Encoding: chunked", b"A: b"])
+async def test_a_body_is_waited_for_when_only_the_head_is_there(
+    driven: Driven, framing: bytes
+) -> None:
+    response = driven.connection.send(make_attempt())
+    driven.connection.data_received(OK + framing + b"\r\n\r\n")
+    body = (await response).body
+    assert isinstance(body, StreamBody)
+    assert not body.ready  # an empty piece would be its end
+    body.close()
 
 
 async def test_a_bad_chunk_in_the_middle_breaks_the_body_off(driven: Driven) -> None:
@@ -584,6 +612,26 @@ async def test_a_body_that_pauses_while_its_request_is_still_to_come_blames_no_i
     assert caught.value.instance_failed is ended
 
 
+@pytest.mark.parametrize("taken", [100, 200])
+async def test_a_body_that_pauses_is_late_though_the_instance_takes_the_request(
+    driven: Driven, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    monkeypatch.setattr(connection, "count_taken", lambda _: counted)
+    monkeypatch.setattr(connection, "is_taken", lambda _: False)
+    counted = 100
+    response = driven.connection.send(Expecting.attempt(method="POST", body=stream(b"a")))
+    await until(lambda: not driven.connection._sending)
+    driven.connection.data_received(OK + b"Content-Length: 100\r\n\r\n")
+    counted = taken
+    clock.advance(20.0)
+    driven.connection.expire(clock())
+    assert driven.connection.state == CLOSED
+    body = (await response).body
+    assert isinstance(body, Body)
+    with pytest.raises(UpstreamTimeout, match="in body"):
+        await body.read()
+
+
 async def test_an_idle_connection_has_its_time(driven: Driven) -> None:
     driven.connection.send(Expecting.attempt())
     driven.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
@@ -678,6 +726,36 @@ async def test_a_body_that_takes_too_long_breaks_off(driven: Driven, clock: Fake
     driven.connection.expire(clock())
     with pytest.raises(UpstreamTimeout, match="timed out in body"):
         await read_body(message)
+    assert not driven.reusable
+
+
+@pytest.mark.parametrize(
+    ("passed", "cause", "blamed"),
+    [(9.0, "timed out in body", True), (10.0, "deadline passed", False)],
+)
+async def test_an_instance_is_blamed_for_a_body_only_within_the_deadline(
+    driven: Driven, clock: FakeClock, passed: float, cause: str, blamed: bool
+) -> None:
+    # For the head it had one second; and it was asked as soon as the exchange began.
+    limits = {"deadline": clock() + 10.0, "answer_by": clock() + 1.0, "received_at": clock()}
+    response = driven.connection.send(make_attempt(**limits))
+    driven.connection.data_received(OK + b"Content-Length: 5\r\n\r\nhe")
+    message = await response
+    clock.advance(passed)
+    driven.connection.expire(clock())
+    with pytest.raises(UpstreamTimeout, match=cause) as caught:
+        await read_body(message)
+    assert caught.value.instance_failed == blamed
+
+
+async def test_a_deadline_that_passed_with_the_end_of_the_exchange_changes_nothing(
+    driven: Driven, clock: FakeClock
+) -> None:
+    response = driven.connection.send(make_attempt(first_byte=10.0))
+    driven.connection.data_received(OK + b"Connection: close\r\nContent-Length: 0\r\n\r\n")
+    clock.advance(10.0)
+    driven.connection.expire(clock())
+    assert (await response).status == 200
     assert not driven.reusable
 
 

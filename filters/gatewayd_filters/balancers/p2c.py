@@ -61,6 +61,7 @@ class PowerOfTwoChoices(Balancer):
         self._failure = config.failure_latency
         self._unknown = config.unknown_latency
         self._latencies: dict[str, _Latency] = {}
+        self._waits: dict[str, _Latency] = {}  # of instances that have not answered yet
         self._swept_at = _FEWEST_SWEPT
 
     def pick(self, instances: Sequence[Instance], exchange: Exchange) -> Instance:  # noqa: ARG002
@@ -77,15 +78,24 @@ class PowerOfTwoChoices(Balancer):
         active = instance.pool.active  # as instance.active, a call less
         latency = self._latencies.get(instance.url)
         if latency is None:
-            return self._unknown * active / instance.weight
+            return max(self._unknown * active, self._waited(instance)) / instance.weight
         faded = latency.seconds * exp((latency.at - self.clock()) / self._decay)
         return faded * (active + 1) / instance.weight
+
+    def _waited(self, instance: Instance) -> float:
+        """Return what is left of how long an instance was waited for that has not answered yet."""
+        wait = self._waits.get(instance.url)
+        if wait is None:
+            return 0.0
+        return wait.seconds * exp((wait.at - self.clock()) / self._decay)
 
     def done(self, instance: Instance, seconds: float, error: BaseException | None) -> None:
         """Take the latency in; see :meth:`gatewayd.Balancer.done`.
 
-        A client that left proves only that it took at least so long. A refusal, as of an open
-        breaker, and a time-out that the instance is not to blame for say nothing of it.
+        A client that left, or an attempt that was overtaken, proves only that it took at least so
+        long; before the first answer as well, or an instance that hangs from the beginning would
+        stay the most welcome one. A refusal, as of an open breaker, and a time-out that the
+        instance is not to blame for say nothing of it.
         """
         latency = self._latencies.get(instance.url)
         if isinstance(error, UpstreamError):
@@ -94,13 +104,17 @@ class PowerOfTwoChoices(Balancer):
                 return
             seconds = max(seconds, self._failure)
         elif isinstance(error, asyncio.CancelledError):
-            if latency is None or seconds <= latency.seconds:
+            if latency is None:
+                self._wait_in_vain(instance, seconds)
+                return
+            if seconds <= latency.seconds:
                 return
         elif error is not None:
             return
         now = self.clock()
         if latency is None:
             self._sweep(now)
+            self._waits.pop(instance.url, None)
             self._latencies[instance.url] = _Latency(seconds, now)
             return
         old = exp((latency.at - now) / self._decay)
@@ -108,13 +122,20 @@ class PowerOfTwoChoices(Balancer):
         latency.seconds = max(seconds, faded + seconds * (1 - old))
         latency.at = now
 
+    def _wait_in_vain(self, instance: Instance, seconds: float) -> None:
+        now, before = self.clock(), self._waited(instance)
+        self._sweep(now)
+        self._waits[instance.url] = _Latency(max(seconds, before), now)
+
     def _sweep(self, now: float) -> None:
         """Drop latencies that have faded to nothing, before those of gone instances become many."""
-        if len(self._latencies) < self._swept_at:
+        if len(self._latencies) + len(self._waits) < self._swept_at:
             return
         oldest = now - 10 * self._decay
         self._latencies = {url: one for url, one in self._latencies.items() if one.at > oldest}
-        self._swept_at = max(_FEWEST_SWEPT, 2 * len(self._latencies))
+        self._waits = {url: one for url, one in self._waits.items() if one.at > oldest}
+        left = len(self._latencies) + len(self._waits)
+        self._swept_at = max(_FEWEST_SWEPT, 2 * left)
 
 
 class _Latency:

@@ -61,7 +61,21 @@ def prepare(strategy: Strategy, gateway: Gateway, key: str) -> Callable[[], Bala
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False)
         raise ConfigError([_issue(one, plugin.Config, key) for one in details]) from error
-    return partial(plugin, config, gateway)
+    except Exception as error:  # of a validator; its text may hold a secret
+        kind = type(error).__name__
+        message = f"balancer {name!r}: a validator of its settings raised {kind}, not ValueError"
+        raise ConfigError(ConfigIssue(message, key=key)) from None
+    return partial(_make, plugin, config, gateway, key)
+
+
+def _make(plugin: type[Balancer], config: Any, gateway: Gateway, key: str) -> Balancer:
+    try:
+        return plugin(config, gateway)
+    except ConfigError:
+        raise
+    except Exception as error:
+        message = f"balancer {plugin.name!r} cannot be constructed: {error!r}"
+        raise ConfigError(ConfigIssue(message, key=key)) from error
 
 
 def _issue(details: ErrorDetails, model: type[BaseModel], key: str) -> ConfigIssue:

@@ -5,11 +5,14 @@ stands outside, picks another instance at no cost. What counts as a failure is w
 did: it could not be reached, broke off, was late, or answered with one of ``statuses``. That all
 connections to it are in use, that the client went away or is slow, or that another filter refused
 says nothing about it. An exchange is judged when the response head is there: a stream or a tunnel
-may go on for hours.
+may go on for hours. One that is cancelled before, as the client went away or as another attempt was
+faster (``retry.hedge``), has been slow if it took as long as a slow one: an instance that hangs and
+is always overtaken shows nothing else.
 """
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -56,7 +59,9 @@ class BreakerConfig(FilterConfig):
     consecutive_failures: int = Field(0, ge=0, le=100_000)
     """Failures in a row that open it, however few exchanges there are; 0 for none."""
     slow_after: Annotated[float, Field(ge=0, le=86400, allow_inf_nan=False)] = 0.0
-    """Seconds to the response head from which on an exchange is slow; 0 where none is. One whose
+    """Seconds to the response head from which on an exchange is slow; 0 where none is. One that is
+    given up without an answer after so long is, too: with `retry.hedge`, set this to less than its
+    `after`, and an instance that hangs is found though other attempts always overtake it. One whose
     request body was still to come when it was forwarded never is: that is the client's speed."""
     slow_ratio: Ratio = 0.5
     """Share of slow exchanges that opens it."""
@@ -172,9 +177,11 @@ class BreakerFilter(Filter[BreakerConfig]):
         try:
             response = await forward(exchange)
         except BaseException as error:
+            now = clock()
             if isinstance(error, UpstreamError) and error.instance_failed:
-                now = clock()
                 breaker.record(permit, failed=True, seconds=now - started, now=now)
+            elif isinstance(error, CancelledError) and isinstance(exchange.request.body, bytes):
+                breaker.give_up(permit, now - started, now)
             else:
                 breaker.release(permit)
             raise

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TypeAlias
 
@@ -211,7 +212,8 @@ def _result(outcome: Response | UpstreamError) -> Response:
 def _retry_after(response: Response) -> float:
     """Return the seconds that a response asks to wait; 0 where it does not say (validly).
 
-    RFC 9110 section 10.2.3: a number of seconds, or a date.
+    RFC 9110 section 10.2.3: a number of seconds, or a date, which is in UTC in all its forms: that
+    of asctime() does not say so.
     """
     value = response.headers.get("Retry-After")
     if value is None:
@@ -219,6 +221,9 @@ def _retry_after(response: Response) -> float:
     if value.isdecimal():
         return float(value[:9])  # above a century it makes no difference
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+        when = parsedate_to_datetime(value)
+        if when.tzinfo is None:
+            when = when.replace(tzinfo=UTC)
+        return max(0.0, when.timestamp() - time.time())
     except (ValueError, OverflowError):
         return 0.0

@@ -66,8 +66,10 @@ class RetryConfig(FilterConfig):
     larger body is streamed, and not sent again once it was begun."""
     hedge: HedgeConfig | None = None
     """Send a second attempt to another instance while the first is still waiting; the first answer
-    wins and the other is cancelled. For GET and HEAD without body and upgrade; it counts in
-    `budget`."""
+    wins and the other is cancelled, which is no failure of its instance: `breaker.slow_after` finds
+    one that is always overtaken. For GET and HEAD without body and upgrade. It counts in `budget`,
+    but not in `attempts`, where Envoy's does: each attempt may be hedged once, so that up to twice
+    as many requests may go out."""
 
     @model_validator(mode="after")
     def _tries_last_no_longer_than_their_hedge_waits(self) -> RetryConfig:

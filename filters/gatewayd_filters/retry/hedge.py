@@ -98,16 +98,16 @@ async def _race(
         await _drop(second if winner is first else first)
     except asyncio.CancelledError:
         await _drop(second)
-        _finish(twin, asyncio.CancelledError())
+        _finish_loser(exchange, twin)
         raise
     finally:
         exchange.attempts += twin.attempts
     if winner is second:
         exchange.take_over(twin)
         exchange.upstream_seconds = twin.upstream_seconds
-        exchange.on_finish(lambda _, error: _finish(twin, error))
+        exchange.on_finish(lambda _, error: _tell(twin.finish(error)))
     else:
-        _finish(twin, asyncio.CancelledError())
+        _finish_loser(exchange, twin)
         if twin.instance is not None:
             exchange.tried = (*exchange.tried, twin.instance)
     return winner.result()
@@ -165,7 +165,16 @@ async def _drop(attempt: asyncio.Future[Response]) -> None:
         await outcome.discard()
 
 
-def _finish(exchange: Exchange, error: BaseException | None) -> None:
-    failures = exchange.finish(error)
+def _finish_loser(exchange: Exchange, twin: Exchange) -> None:
+    """End an attempt that nobody waits for; what fails then is told at the end of the exchange.
+
+    Here it would take the place of a good response, or of the news that the client has left.
+    """
+    failures = twin.finish(asyncio.CancelledError())
+    if failures:
+        exchange.on_finish(lambda _, __: _tell(failures))
+
+
+def _tell(failures: list[Exception]) -> None:
     if failures:
         raise ExceptionGroup("callbacks of on_finish failed", failures)

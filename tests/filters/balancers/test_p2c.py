@@ -128,8 +128,34 @@ def test_an_unknown_instance_is_tried_by_one_at_a_time(p2c: Balancer) -> None:
     assert set(picks(p2c, instances)) == {known.url}
 
 
-def test_addresses_that_are_gone_are_forgotten(p2c: Balancer, clock: FakeClock) -> None:
+def test_an_instance_that_never_answers_is_not_the_most_welcome_one(
+    p2c: Balancer, clock: FakeClock
+) -> None:
+    hanging, fine = instances = make_instances([1, 1])
+    p2c.done(fine, 0.1, None)
+    p2c.done(hanging, 0.2, asyncio.CancelledError())
+    assert set(picks(p2c, instances)) == {fine.url}
+    clock.advance(100)
+    p2c.done(fine, 0.1, None)
+    assert set(picks(p2c, instances)) == {hanging.url}  # it is tried again
+
+
+def test_a_client_that_left_at_once_does_not_make_an_instance_known(p2c: Balancer) -> None:
+    unknown, known = instances = make_instances([1, 1])
+    p2c.done(known, 0.1, None)
+    p2c.done(unknown, 0.0001, asyncio.CancelledError())
+    pool = unknown.pool
+    assert isinstance(pool, FakePool)
+    assert set(picks(p2c, instances)) == {unknown.url}
+    pool.active = 1
+    assert set(picks(p2c, instances)) == {known.url}
+
+
+@pytest.mark.parametrize("error", [None, asyncio.CancelledError()], ids=["answered", "given up"])
+def test_addresses_that_are_gone_are_forgotten(
+    p2c: Balancer, clock: FakeClock, error: BaseException | None
+) -> None:
     for instance in make_instances([1] * 2000):
-        p2c.done(instance, 0.1, None)
+        p2c.done(instance, 0.1, error)
         clock.advance(1)
-    assert len(vars(p2c)["_latencies"]) < 512
+    assert len(vars(p2c)["_latencies"]) + len(vars(p2c)["_waits"]) < 512
