@@ -96,3 +96,6 @@ CREATE TABLE audit_logs (
 )ENGINE=InnoDB CHARSET=utf8mb4 COLLATE utf8mb4_bin;
 CREATE INDEX ix_audit_logs_at ON audit_logs (at);
 INSERT INTO alembic_version (version_num) VALUES ('0001');
+-- Running upgrade 0001 -> 0002
+CREATE INDEX ix_circuit_breaker_states_at ON circuit_breaker_states (at);
+UPDATE alembic_version SET version_num='0002' WHERE alembic_version.version_num = '0001';

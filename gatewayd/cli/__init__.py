@@ -7,6 +7,7 @@ a command line that is wrong, 3 for a list that lacks what cannot be read.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -14,6 +15,8 @@ from cyclopts import App
 
 from gatewayd._version import __version__
 from gatewayd.errors import GatewayError
+
+_CANNOT_BE_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 app = App(
     name="gatewayd",
@@ -255,6 +258,7 @@ app.command("gatewayd.cli.worker:worker", name="worker", show=False)
 
 def main() -> None:
     """Run the command that ``sys.argv`` names, and exit."""
+    _open_standard_streams()
     try:
         try:
             app(sys.argv[1:])
@@ -264,7 +268,33 @@ def main() -> None:
         finally:
             print(end="", flush=True)  # here, where what it raises can be caught
     except BrokenPipeError:
-        # Whoever read our output, such as `head`, has enough of it; without this, Python would
-        # say so once more when it flushes the stream (Python's own advice, in `signal`).
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read our output, such as `head`, has enough of it.
+        _forget_output()
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in _CANNOT_BE_WRITTEN or error.filename is not None:
+            raise
+        _forget_output()
+        print(f"the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
+
+
+def _open_standard_streams() -> None:
+    """Let what a caller has closed, as ``>&-`` does, lead nowhere.
+
+    Otherwise the next file that is opened, such as a database, is standard output.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it takes the lowest number that is free: this one
+    if sys.stdout is None:
+        sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115  # for as long as we run
+    if sys.stderr is None:
+        sys.stderr = open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _forget_output() -> None:
+    """Drop what is unwritten, or Python complains when it flushes (its own advice in `signal`)."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

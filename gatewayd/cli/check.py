@@ -6,6 +6,7 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING
 
+from gatewayd.admin.tls import tls_context
 from gatewayd.cli.inspection import compiled, running_filters
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption, JsonOption
 from gatewayd.cli.output import issue_json, print_json
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from gatewayd.config.load import LoadedConfig
     from gatewayd.generation import Generation
 
 
@@ -46,6 +48,7 @@ def check(
 async def _examine(config: Path, env: str | None) -> tuple[list[ConfigIssue], str]:
     loaded = load(config, env=env)
     check_certificates(loaded)
+    _check_admin(loaded)
     async with compiled(loaded) as generation:
         counts = {
             "routes": len(generation.routes.routes()),
@@ -55,6 +58,15 @@ async def _examine(config: Path, env: str | None) -> tuple[list[ConfigIssue], st
         summary = ", ".join(f"{count} {name}" for name, count in counts.items())
         warnings = [*generation.routes.warnings(), *_closed(generation)]
         return locate(warnings, loaded), summary
+
+
+def _check_admin(loaded: LoadedConfig) -> None:
+    """Load the admin listener's certificate, as the start of a gateway does."""
+    if loaded.config.admin is not None:
+        try:
+            tls_context(loaded.config.admin)
+        except ConfigError as error:
+            raise ConfigError(locate(error.issues, loaded)) from error
 
 
 def _closed(generation: Generation) -> Iterator[ConfigIssue]:

@@ -74,7 +74,7 @@ def token_mint(
 def _material(alg: str, key: Path | None, secret_file: Path | None) -> Any:
     try:
         if key is not None:
-            return load_private_key(key, os.environ.get(PASSPHRASE_VARIABLE))
+            return load_private_key(key, os.environ.get(PASSPHRASE_VARIABLE) or None)
         if not alg.startswith("HS"):
             raise GatewayError(f"{alg} needs --key")
         if secret_file is not None:

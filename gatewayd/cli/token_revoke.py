@@ -8,7 +8,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import Parameter
+from cyclopts import Parameter, validators
 
 from gatewayd.cli.changes import afterwards, operator, record_change
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption
@@ -27,6 +27,7 @@ _LASTS = Parameter(
     name="--lasts",
     help="With --jti: seconds until the token has expired by itself; it is revoked for good where "
     "that is not said.",
+    validator=validators.Number(gte=1),
 )
 _LAST_SECOND = 253_402_300_799  # of the year 9999: gateways take no token that expires later
 # MySQL's and MariaDB's; SQLite takes any, and tokens are checked whatever the length.

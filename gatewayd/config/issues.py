@@ -116,7 +116,7 @@ class Issues:
         if self._origins.near_secret(path):
             return "invalid value (a secret, so neither it nor the reason is shown)"
         message = message.removeprefix("Value error, ").removeprefix("Assertion failed, ")
-        return message.replace("Input should be ", "expected ")
+        return message.replace("Input should be ", "expected ") or "refused, with no reason given"
 
 
 @dataclass(frozen=True, slots=True)

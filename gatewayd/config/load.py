@@ -21,6 +21,7 @@ from gatewayd.config import checks
 from gatewayd.config.environment import Setting, read_environment
 from gatewayd.config.include import FileLayer
 from gatewayd.config.issues import Issues
+from gatewayd.config.marked import HIDDEN
 from gatewayd.config.places import KeyPath, Origins, Source
 from gatewayd.config.schema import GatewayConfig
 from gatewayd.config.shorthands import Shorthands
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from gatewayd.layers import Settings
-
-HIDDEN = "***"
-"""What stands for a secret wherever a configuration is shown."""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -148,6 +146,8 @@ def _set(values: dict[str, Any], origins: Origins, setting: Setting) -> None:
     table = values
     for length, part in enumerate(setting.path[:-1], 1):
         below = table.get(str(part))
+        if length == 1 and below is not None and not isinstance(below, dict):
+            return  # the file has something else where a section belongs, which is told
         if not isinstance(below, dict):
             below = table[str(part)] = {}
             origins.replace(setting.path[:length], setting.source)

@@ -15,7 +15,13 @@ from gatewayd.admin.settings import AdminConfig
 from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.model import Model
 from gatewayd.config.stored import SourcesConfig
-from gatewayd.config.types import Network, Seconds, ServiceUrl, StatusPattern  # for pydantic
+from gatewayd.config.types import (
+    HeaderName,
+    Network,
+    Seconds,
+    ServiceUrl,
+    StatusPattern,
+)  # for pydantic
 from gatewayd.redis.settings import RedisConfig
 from gatewayd.store.settings import StoreConfig
 from gatewayd.telemetry.settings import LoggingConfig
@@ -55,7 +61,7 @@ class TlsConfig(Model):
 class ServerConfig(Model):
     """The public listener and its limits."""
 
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", min_length=1)
     """Address to listen on; `0.0.0.0` or `::` for all. Loopback unless told, as nothing is open
     to the network by default."""
     port: int = Field(8001, ge=0, le=65535)
@@ -88,7 +94,7 @@ class ServerConfig(Model):
     """Time for exchanges to end after SIGTERM; what runs then is broken off."""
     trusted_proxies: list[Network] = []
     """Networks whose `X-Forwarded-*` and `Forwarded` are believed; from others they are removed."""
-    identity_headers: list[str] = [
+    identity_headers: list[HeaderName] = [
         "X-User-Id", "X-User-Name", "X-User-Email", "X-User-Roles", "X-User-Permissions",
         "X-User-Scopes", "X-Api-Key-Id", "X-Auth-Method", "X-Principal",
     ]  # fmt: skip
@@ -225,7 +231,7 @@ class UpstreamTlsConfig(Model):
     """Whether the certificate and the host name are verified."""
     ca: str | None = None
     """PEM file of the authorities; the system's where absent."""
-    server_name: str | None = None
+    server_name: str | None = Field(None, pattern=r"^[!-~]+$")
     """Name to send as SNI and to verify; the URL's host where absent."""
     certificate: str | None = None
     """PEM file of the client certificate with its chain."""

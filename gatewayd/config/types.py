@@ -22,6 +22,8 @@ HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]
 def _network(value: object) -> object:
     if isinstance(value, str):
         return ip_network(value, strict=False)
+    if not isinstance(value, IPv4Network | IPv6Network):  # 10 would be 0.0.0.10, true 0.0.0.1
+        raise ValueError("expected a network, such as '10.0.0.0/8'")  # noqa: TRY004  # pydantic's
     return value
 
 

@@ -31,7 +31,7 @@ import sqlalchemy as sa
 if TYPE_CHECKING:
     from sqlalchemy.engine import Dialect
 
-HEAD = "0001"
+HEAD = "0002"
 """The migration that the code needs; the newest in ``migrations/versions``."""
 
 
@@ -178,7 +178,7 @@ circuit_breaker_states = sa.Table(
     sa.Column("service", sa.String(128), nullable=False),
     sa.Column("instance", sa.String(512), nullable=False),
     sa.Column("state", sa.String(16), nullable=False),
-    _moment("at"),
+    _moment("at", index=True),
     _moment("until", null=True),
     sa.Index("ix_circuit_breaker_states_node_at", "node", "at"),
     **OPTIONS,

@@ -23,7 +23,8 @@ def _store_url(value: str) -> str:
         raise ValueError("expected sqlite:///FILE or mysql://USER:PASSWORD@HOST:PORT/DATABASE")
     if parts.query or parts.fragment:
         raise ValueError("expected no ? or # in a URL; TLS and time-outs have keys of their own")
-    _ = parts.port  # raises ValueError where it is not a number up to 65535
+    if parts.port == 0:  # raises ValueError where it is not a number up to 65535
+        raise ValueError("nothing listens on port 0")
     if not parts.path[1:].replace("_", "").replace("-", "").isalnum():
         raise ValueError("expected letters, digits, _ and - in the name of a database")
     return value

@@ -77,6 +77,14 @@ def test_what_is_found_by_building(run: Callable[..., Run], old: str, new: str, 
     assert f"{FILE}{error}" in err
 
 
+def test_a_certificate_of_the_admin_listener_that_cannot_be_loaded(run: Callable[..., Run]) -> None:
+    table = '[admin]\nlisten = "127.0.0.1:0"\ntls = { certificate = "no.pem", key = "no.key" }\n'
+    change("[[routes]]", f"{table}\n[[routes]]")
+    status, _, told = run("check")
+    assert status == 1
+    assert told.startswith("conf/gateway.toml:13: admin.tls: certificate, key or authorities")
+
+
 def test_errors_as_json(run: Callable[..., Run]) -> None:
     change('"${HEADER}"', "7")
     status, out, _ = run("check", "--json")

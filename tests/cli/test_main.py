@@ -92,3 +92,24 @@ def test_a_reader_that_has_enough_is_no_error() -> None:
         ["bash", "-c", command], capture_output=True, text=True, check=True, timeout=30
     )
     assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "told"),
+    [(">&-", ""), (">/dev/full", "the output cannot be written: No space left on device\n")],
+    ids=["closed", "full"],
+)
+def test_output_that_cannot_be_written_is_no_traceback(redirection: str, told: str) -> None:
+    command = f"{sys.executable} -m gatewayd plugins list {redirection}"
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, timeout=30
+    )
+    assert (done.returncode, done.stderr) == (int(bool(told)), told)
+
+
+def test_no_file_takes_the_place_of_a_closed_standard_output() -> None:
+    code = "import os, sys, gatewayd.cli as c; c._open_standard_streams(); sys.exit(os.dup(0))"
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -c '{code}' >&-"], check=False, timeout=30
+    )
+    assert done.returncode > 2

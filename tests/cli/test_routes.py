@@ -9,6 +9,7 @@ from gatewayd.cli.described_request import _check_header, _check_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from tests.cli.conftest import Run
 
@@ -129,6 +130,24 @@ def test_secrets_are_hidden(run: Callable[..., Run], command: list[str], form: l
     assert "X-Secret-Name" not in shown
     assert "hunter2" not in shown
     assert "***" in shown
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["text", "json"])
+def test_secrets_that_stand_in_a_file_are_hidden(
+    run: Callable[..., Run], tmp_path: Path, form: list[str]
+) -> None:
+    file = tmp_path / "conf/gateway.toml"
+    text = file.read_text().replace('["request_id"', '["request_id", "explain", "tracing"')
+    literal = """
+    filters.explain.key = "hunter2-hunter2-hunter2"
+    filters.tracing.headers = { Authorization = "hunter2" }
+    filters.balancer.strategy = { name = "sticky", secret = "hunter2-hunter2-hunter2" }
+    """
+    file.write_text(literal + text)
+    shown = run(*ORDER, *form).out
+    assert "hunter2" not in shown
+    assert "Authorization" in shown
+    assert "sticky" in shown
 
 
 def test_explain_of_a_redirect_ends_where_it_is_answered(run: Callable[..., Run]) -> None:

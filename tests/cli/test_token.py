@@ -112,6 +112,14 @@ def test_mints_a_token_with_a_private_key(gatewayd: Any, tmp_path: Path) -> None
     assert jwt.decode(out.strip(), public_pem("ES256"), ["ES256"])["sub"] == "ada"
 
 
+def test_an_empty_passphrase_is_none(
+    gatewayd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEY_PASSPHRASE", "")
+    (tmp_path / "key.pem").write_bytes(private_pem("ES256"))
+    assert gatewayd("token", "mint", "--sub", "a", "--alg", "ES256", "--key", "key.pem")[0] == 0
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -357,6 +365,13 @@ def test_a_token_is_revoked_where_old_ones_cannot_be_forgotten(
     assert (status, out[:20]) == (0, "token one is revoked")
     assert "expired ones are not forgotten: no answer" in err
     assert asyncio.run(trail(tmp_path)) == ["token.revoke"]
+
+
+@pytest.mark.parametrize("lasts", ["0", "-60"])
+def test_nothing_is_revoked_until_a_time_that_has_passed(
+    gatewayd: Any, config: str, lasts: str
+) -> None:
+    assert gatewayd("token", "revoke", "--jti", "one", "--lasts", lasts, "-c", config)[0] == 2
 
 
 def test_an_id_that_lasts_is_revoked_for_as_long(gatewayd: Any, tmp_path: Path) -> None:

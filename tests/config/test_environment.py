@@ -229,3 +229,8 @@ def test_a_file_that_is_too_large(folder: ConfigFolder, monkeypatch: pytest.Monk
 )
 def test_values(text: str, value: object) -> None:
     assert parse_value(text) == value
+
+
+def test_a_variable_hides_no_mistake_of_the_file(folder: ConfigFolder) -> None:
+    errors = folder.errors("server = 1", environ={"GATEWAYD_SERVER__PORT": "9000"})
+    assert "gateway.toml:1: server: expected a table" in errors

@@ -90,6 +90,8 @@ ERRORS = [
      "gateway.toml:2: server.port: expected 65535 or less"),
     ("[server]\nheader_timeout = nan",
      "gateway.toml:2: server.header_timeout: expected a finite number"),
+    ("server.port = true", "gateway.toml:1: server.port: expected an integer"),
+    ("server.header_timeout = true", "gateway.toml:1: server.header_timeout: expected a number"),
     ("server = 1", "gateway.toml:1: server: expected a table"),
     ("routes = 1", "gateway.toml:1: routes: expected an array"),
     ("routes = [\n1]", "gateway.toml:2: routes[0]: expected a table"),

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from gatewayd.config.schema import InstanceConfig, RouteConfig, ServerConfig, TlsConfig
+from gatewayd.config.schema import (
+    InstanceConfig,
+    RouteConfig,
+    ServerConfig,
+    TlsConfig,
+    UpstreamTlsConfig,
+)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +56,29 @@ def test_what_is_no_url_of_an_instance(url: str, expected: str) -> None:
 def test_networks(written: str, expected: str) -> None:
     server = ServerConfig.model_validate({"trusted_proxies": [written]})
     assert [str(network) for network in server.trusted_proxies] == [expected]
+
+
+@pytest.mark.parametrize("written", [10, True, 2**40], ids=str)
+def test_a_number_is_no_network(written: object) -> None:
+    with pytest.raises(ValidationError, match="expected a network"):
+        ServerConfig.model_validate({"trusted_proxies": [written]})
+
+
+@pytest.mark.parametrize("name", ["", "X-User Id", "X-User-Id:", "X-Ü"])
+def test_what_is_no_name_of_a_field_is_no_identity_header(name: str) -> None:
+    with pytest.raises(ValidationError, match="identity_headers"):
+        ServerConfig.model_validate({"identity_headers": [name]})
+
+
+def test_an_empty_host_is_no_address() -> None:
+    with pytest.raises(ValidationError, match="host"):
+        ServerConfig.model_validate({"host": ""})
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a\r\n"])
+def test_what_is_no_name_of_a_server(name: str) -> None:
+    with pytest.raises(ValidationError, match="server_name"):
+        UpstreamTlsConfig(server_name=name)
 
 
 CERTIFICATES: dict[str, Any] = {"certificates": [{"certificate": "a.pem", "key": "a.key"}]}

@@ -6,8 +6,9 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel, Field, SecretStr
 
-from gatewayd.config.load import HIDDEN
+from gatewayd.config.marked import HIDDEN, hide_marked
 
 if TYPE_CHECKING:
     from tests.support.configuration import ConfigFolder
@@ -147,3 +148,38 @@ def test_redact_hides_within_a_layer(folder: ConfigFolder) -> None:
     loaded = folder.load(f'{PIPELINE}filters.login.secret = "${{A}}"', environ=ENVIRON)
     layer = loaded.config.filters["login"]
     assert loaded.redact(layer, ("filters", "login")) == {"secret": HIDDEN}
+
+
+class Inner(BaseModel):
+    pin: SecretStr | None = None
+    note: str = ""
+
+
+class Marked(BaseModel):
+    plain: str = ""
+    secret: SecretStr | None = None
+    quiet: str | None = Field(None, repr=False)
+    fields: dict[str, str] = Field({}, repr=False)
+    choice: str | dict[str, Any] = Field("", repr=False)
+    inner: Inner | None = Field(None, repr=False)
+    table: dict[str, Inner] = {}
+    several: list[Inner] = []
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "shown"),
+    [
+        ("plain", "a", "a"),
+        ("unknown", "a", "a"),
+        ("secret", "a", HIDDEN),
+        ("quiet", "a", HIDDEN),
+        ("fields", {"Authorization": "a"}, {"Authorization": HIDDEN}),
+        ("choice", "p2c", "p2c"),
+        ("choice", {"name": "sticky", "secret": "a"}, {"name": "sticky", "secret": HIDDEN}),
+        ("inner", {"pin": "a", "note": "b"}, {"pin": HIDDEN, "note": "b"}),
+        ("table", {"x": {"pin": "a", "note": "b"}}, {"x": {"pin": HIDDEN, "note": "b"}}),
+        ("several", [{"pin": "a"}, {"note": "b"}], [{"pin": HIDDEN}, {"note": "b"}]),
+    ],
+)
+def test_what_a_model_marks_as_secret_is_hidden(key: str, value: Any, shown: Any) -> None:
+    assert hide_marked(Marked, key, value) == shown

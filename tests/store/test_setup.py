@@ -71,6 +71,8 @@ async def test_several_may_make_it_at_once(config: StoreConfig) -> None:
         "CREATE TABLE services",
         "CREATE INDEX ix_audit_logs_at",
         "INSERT INTO alembic_version",
+        "CREATE INDEX ix_circuit_breaker_states_at ",
+        "UPDATE alembic_version",
     ],
 )
 async def test_one_that_was_interrupted_goes_on(config: StoreConfig, statement: str) -> None:
@@ -207,6 +209,22 @@ async def set_version(config: StoreConfig, version: str) -> None:
     await engine.dispose()
 
 
+async def test_tables_of_an_older_version_are_brought_up_to_date(config: StoreConfig) -> None:
+    await initialize(config)
+    engine = make_engine(make_url(config.url), config)
+    (later,) = (
+        index
+        for index in metadata.tables["circuit_breaker_states"].indexes
+        if index.name == "ix_circuit_breaker_states_at"
+    )
+    async with engine.begin() as connection:
+        await connection.execute(sa.schema.DropIndex(later))
+    await engine.dispose()
+    await set_version(config, "0001")
+    await initialize(config)
+    assert (await check_connection(config), await differences(config)) == (HEAD, [])
+
+
 async def test_tables_of_a_newer_version_stay_as_they_are(config: StoreConfig) -> None:
     await initialize(config)
     await set_version(config, "9999")
@@ -337,6 +355,7 @@ async def test_a_file_that_is_not_there(sqlite_config: StoreConfig, tmp_path: Pa
         {"url": "mysql://localhost/gateway%64b"},
         {"url": "sqlite:///var/100%25.db"},
         {"url": "mysql://localhost:99999/gateway_db"},
+        {"url": "mysql://localhost:0/gateway_db"},
         {"url": "sqlite:///a.db", "replicas": ["mysql://localhost/gateway_db"]},
         {"url": "mysql://localhost/gateway_db", "replicas": ["sqlite:///a.db"]},
         {"url": "mysql://localhost/gateway_db", "standbys": ["sqlite:///a.db"]},

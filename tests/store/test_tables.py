@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -511,3 +513,29 @@ async def test_routes_are_replaced_as_a_whole(store: Store) -> None:
     with pytest.raises(StoreError):
         await store.routes.replace_all([ROUTES[0], ROUTES[0]], {})
     assert [route["name"] for route in (await store.routes.load())["routes"]] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    "name", ["audit_logs", "rate_limit_records", "breaker_states", "revoked_tokens"]
+)
+async def test_what_is_too_old_is_found_without_a_look_at_all_rows(
+    sqlite_config: StoreConfig, name: str
+) -> None:
+    """MySQL locks what it looks at, and others have to write meanwhile."""
+    await initialize(sqlite_config)
+    statements: list[tuple[str, Any]] = []
+
+    def note(*arguments: Any) -> None:
+        if arguments[2].startswith("DELETE"):
+            statements.append(arguments[2:4])
+
+    async with closing_store(Store(sqlite_config)) as store:
+        sa.event.listen(sa.Engine, "before_cursor_execute", note)
+        try:
+            await getattr(store, name).purge(5)
+        finally:
+            sa.event.remove(sa.Engine, "before_cursor_execute", note)
+    ((statement, values),) = statements
+    with closing(sqlite3.connect(str(make_url(sqlite_config.url).database))) as connection:
+        plan = connection.execute(f"EXPLAIN QUERY PLAN {statement}", values).fetchall()
+    assert [step for *_, step in plan if "SCAN" in step] == []

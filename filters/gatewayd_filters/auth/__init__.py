@@ -14,6 +14,7 @@ from gatewayd import (
     AuthUnavailable,
     Filter,
     InvalidCredential,
+    Principal,
 )
 from gatewayd_filters.auth.config import AuthConfig
 from gatewayd_filters.auth.methods import Methods
@@ -22,7 +23,7 @@ from gatewayd_filters.auth.refusals import Challenges, Refusals
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from gatewayd import AuthMethod, Exchange, Forward, Gateway, Principal, Response
+    from gatewayd import AuthMethod, Exchange, Forward, Gateway, Response
 
 __all__ = ["Auth", "AuthConfig"]
 
@@ -126,8 +127,12 @@ class Auth(Filter[AuthConfig]):
         if ambiguous:  # in a field and in the query
             raise refuse(method.name, InvalidCredential("ambiguous"), exchange, self._challenges)
         try:
-            return await method.verify(credential, exchange)
+            principal = await method.verify(credential, exchange)
         except InvalidCredential as why:
             raise refuse(method.name, why, exchange, self._challenges) from None
         except AuthUnavailable as why:
             raise self._refusals.unavailable(method.name, why) from why
+        if not isinstance(principal, Principal):
+            # A plugin that forgot to return or to refuse must let nobody in.
+            raise TypeError(f"{method!r} verified a credential and returned {principal!r}")
+        return principal

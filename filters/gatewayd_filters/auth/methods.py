@@ -65,7 +65,13 @@ class Methods:
         for known, method in self._made:
             if type(method) is plugin and known == settings:
                 return method
-        method = plugin(settings, self._gateway)
+        try:
+            method = plugin(settings, self._gateway)
+        except GatewayError:
+            raise
+        except Exception as error:
+            message = f"authentication method {plugin.name!r} cannot be constructed: {error!r}"
+            raise GatewayError(message) from error
         self._made.append((settings, method))
         return method
 
@@ -75,7 +81,14 @@ class Methods:
             if method not in self._started:
                 # Before the call: a start that failed half-way is closed as well.
                 self._started.append(method)
-                await method.start()
+                try:
+                    await method.start()
+                except GatewayError:
+                    raise
+                except Exception as error:
+                    name = method.name
+                    message = f"authentication method {name!r} failed to start: {error!r}"
+                    raise GatewayError(message) from error
 
     async def close(self) -> None:
         """Close all; one that fails does not keep the others open."""
@@ -119,6 +132,9 @@ def _settings(plugin: type[AuthMethod[Any]], config: AuthConfig) -> FilterConfig
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False)
         raise ConfigError([_issue(one) for one in details]) from error
+    except Exception as error:  # of a validator; its text may hold a secret
+        kind = type(error).__name__
+        raise ConfigError(ConfigIssue(f"a validator raised {kind}, not ValueError")) from None
 
 
 def _issue(details: ErrorDetails) -> ConfigIssue:

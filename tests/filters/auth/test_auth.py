@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import pytest
+from pydantic import model_validator
 
-from gatewayd import Gateway, Headers, Peer, Reject
+from gatewayd import Exchange, Gateway, GatewayError, Headers, Peer, Principal, Reject
 from gatewayd.errors import problem_response
 from gatewayd.testing import FakeClock, Recorder, make_exchange, make_gateway, running
 from gatewayd_filters.auth import Auth
 from gatewayd_filters.auth.refusals import LINES, SECONDS
-from tests.support.authentication import AuditList, plugins_with_methods
+from tests.support.authentication import AuditList, Token, TokenConfig, plugins_with_methods
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -241,3 +242,60 @@ async def test_filters_of_one_generation_share_their_methods() -> None:
     assert {getattr(method, "running", None) for method in everything} == {1}
     assert await gateway.close() == []
     assert {getattr(method, "running", None) for method in everything} == {0}
+
+
+class Forgetting(Token):
+    """A method that forgets to say what it has found."""
+
+    async def verify(self, credential: bytes, exchange: Exchange) -> Principal:
+        return None  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("forwards", [True, False])
+async def test_a_method_that_verifies_nobody_lets_nobody_in(forwards: bool) -> None:
+    upstream = Recorder()
+    gateway = make_gateway(plugins=plugins_with_methods(Forgetting))
+    async with running(Auth, ONE | {"forward_headers": forwards}, gateway=gateway) as auth:
+        with pytest.raises(TypeError, match=r"<authentication token> verified .* returned None"):
+            await auth(make_exchange(headers={"X-Token": "good-a"}), upstream)
+    assert not upstream.exchanges
+
+
+class Unmade(Token):
+    """A method that cannot be constructed."""
+
+    def __init__(self, config: TokenConfig, gateway: Any) -> None:
+        raise OSError("no file")
+
+
+class Unstarted(Token):
+    """A method that does not start."""
+
+    async def start(self) -> None:
+        raise OSError("no file")
+
+
+class Unreadable(Token):
+    """A method with a validator that raises something else than it should."""
+
+    class Config(TokenConfig):
+        """Settings."""
+
+        @model_validator(mode="after")
+        def _check(self) -> Self:
+            raise KeyError(self.prefix)
+
+
+@pytest.mark.parametrize(
+    ("method", "says"),
+    [
+        (Unmade, "authentication method 'token' cannot be constructed: OSError"),
+        (Unstarted, "authentication method 'token' failed to start: OSError"),
+        (Unreadable, "plugins.token: a validator raised KeyError, not ValueError"),
+    ],
+)
+async def test_a_method_that_cannot_be_used_is_named(method: type[Token], says: str) -> None:
+    gateway = make_gateway(plugins=plugins_with_methods(method))
+    with pytest.raises(GatewayError, match=says):
+        async with running(Auth, ONE, gateway=gateway):
+            pass

@@ -73,6 +73,8 @@ def decide(principal: Principal | None, **settings: Any) -> tuple[bool, str]:
          "role chief -> operator, role chief -> operator -> viewer"),
         (["viewer"], {"all": ["viewer", "operator"]}, False, "not the role operator"),
         (["viewer"], {"any": ["viewer", "operator"]}, True, "role viewer"),
+        (["viewer"], {"any": ["viewer"]}, True, "role viewer"),
+        (["viewer"], {"all": ["viewer"]}, True, "role viewer"),
     ],
 )  # fmt: skip
 def test_roles(roles: list[str], required: Any, allowed: bool, rule: str) -> None:
@@ -98,6 +100,11 @@ def test_roles(roles: list[str], required: Any, allowed: bool, rule: str) -> Non
         (["viewer"], {"any": ["projects:write", "servers:read"]}, True,
          "servers:read by servers:read of role viewer"),
         (["viewer"], {"any": ["a:b", "c:d"]}, False, "none of the permissions a:b, c:d"),
+        (["viewer"], {"any": ["a:b"]}, False, "none of the permissions a:b"),
+        (["viewer"], {"all": ["servers:read"]}, True,
+         "servers:read by servers:read of role viewer"),
+        (["viewer"], {"all": ["servers:read", "servers:write"]}, False,
+         "not the permission servers:write"),
     ],
 )  # fmt: skip
 def test_permissions(roles: list[str], required: Any, allowed: bool, rule: str) -> None:
@@ -109,11 +116,24 @@ def test_permissions_of_the_callers_own() -> None:
     assert decision == (True, "servers:read of the caller's own")
 
 
-@pytest.mark.parametrize("counted", [True, False])
-def test_scopes_are_permissions_where_they_are_said_to_be(counted: bool) -> None:
+@pytest.mark.parametrize(
+    ("settings", "allowed"),
+    [({"scopes_are_permissions": True}, True), ({"scopes_are_permissions": False}, False),
+     ({}, False)],
+)  # fmt: skip
+def test_scopes_are_permissions_where_they_are_said_to_be(
+    settings: dict[str, bool], allowed: bool
+) -> None:
     principal = caller(scopes=("servers:read",))
-    settings = {"required_permissions": ["servers:read"], "scopes_are_permissions": counted}
-    assert decide(principal, **settings)[0] is counted
+    decision = decide(principal, required_permissions=["servers:read"], **settings)
+    assert decision[0] is allowed
+
+
+@pytest.mark.parametrize("field", ["required_roles", "required_permissions"])
+@pytest.mark.parametrize("asked", [[], {"any": []}, {"all": []}], ids=str)
+def test_what_asks_for_nothing_is_refused(field: str, asked: Any) -> None:
+    with pytest.raises(ValueError, match="at least 1 item"):
+        RbacConfig.model_validate({field: asked})
 
 
 @pytest.mark.parametrize(("roles", "allowed"), [(["operator"], True), (["viewer"], False)])

@@ -14,6 +14,8 @@ Algorithm = Literal[
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512",
     "ES256", "ES384", "ES512", "EdDSA",
 ]  # fmt: skip
+_Text = Annotated[str, Field(min_length=1)]  # an empty one is a variable that was not set
+
 ClaimPath = (
     Annotated[str, Field(pattern=r"^[^.]+(\.[^.]+)*$", max_length=256)]
     | Annotated[tuple[str, ...], Field(min_length=1, max_length=16)]
@@ -84,18 +86,18 @@ class JwtConfig(FilterConfig):
     max_stale: Annotated[float, Field(ge=10, le=2_592_000)] = 86_400.0
     """Seconds for which keys, and the list of revoked tokens, are used after the last fetch, where
     `on_outage` is `stale`. A day, so that a night's outage can be repaired in the morning."""
-    issuer: str | tuple[str, ...] = ()
+    issuer: _Text | tuple[_Text, ...] = ()
     """Values of `iss` that are accepted; any where empty."""
-    audience: str | tuple[str, ...] = ()
+    audience: _Text | tuple[_Text, ...] = ()
     """Values of `aud`, one of which must be in the token. Where empty, a token that has an `aud` is
     meant for somebody else and refused (RFC 7519 section 4.1.3)."""
     leeway: Annotated[float, Field(ge=0, le=600)] = 0.0
     """Seconds by which clocks may differ when `exp`, `nbf` and `iat` are checked."""
     max_age: Seconds | None = None
     """Longest time since `iat`, whatever `exp` says; `iat` is required then."""
-    required_claims: tuple[str, ...] = ()
+    required_claims: tuple[_Text, ...] = ()
     """Claims that must be there beside `exp` and the subject."""
-    token_types: tuple[str, ...] = ()
+    token_types: tuple[_Text, ...] = ()
     """Values of the header's `typ` that are accepted, such as `at+jwt` (RFC 9068); any where
     empty."""
     subject_claim: ClaimPath = "sub"

@@ -73,6 +73,9 @@ async def test_several_shared_secrets() -> None:
         {"algorithms": ["RS256"], "jwks_url": "https://user:password@id.example.org/jwks"},
         {"algorithms": ["RS256"], "public_key": public_pem("RS"), "jwks": jwks(jwk("RS"))},
         {"algorithms": ["HS256"], "secret": SECRET, "roles_claim": "a..b"},
+        {"algorithms": ["HS256"], "secret": SECRET, "issuer": ""},
+        {"algorithms": ["HS256"], "secret": SECRET, "audience": ["orders", ""]},
+        {"algorithms": ["HS256"], "secret": SECRET, "required_claims": [""]},
     ],
 )
 def test_settings_that_do_not_fit(settings: dict[str, Any]) -> None:
