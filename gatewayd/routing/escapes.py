@@ -28,7 +28,7 @@ _WORD = r"A-Za-z0-9_~!$&'()*+,=:@\-"
 # Canonical escapes that mean the same to everybody: none of unreserved or control characters,
 # nor %25, %2F, %3B or %5C, which policies are about, nor what may begin an overlong form.
 _PLAIN_ESCAPE = (
-    "%(?:2[0-46-9A-C]|3[AC-F]|[46]0|5[BDE]|7[B-D]|[89ABD][0-9A-F]|C[2-9A-F]|[EF][1-9A-F])"
+    "%(?:2[0-46-9A-C]|3[AC-F]|[46]0|5[BDE]|7[B-D]|[89ABD][0-9A-F]|C[2-9A-F]|E[1-9A-F]|F[1-79ABD-F])"
 )
 # A path without dot segments, empty segments or ";". No two parts of it can begin with the same
 # character, so a path that is not ordinary is given up in linear time. (Not possessive: CPython

@@ -46,9 +46,10 @@ _ALWAYS_AFTER = {
         r"/\.\.?(?:;|%3B|%2F|%5C)|/(?:;|%3B)[^/]*/|(?:%2F|%5C)\.\.?(?:[/;]|%3B|%2F|%5C|\Z)",
         "The path has hidden dot segments or empty segments.",
     ),
-    # A character in more bytes than it needs (RFC 3629 section 10): %C0%AE is a dot to some.
+    # A character in more bytes than it needs (RFC 3629 section 10): %C0%AE is a dot to some. Old
+    # decoders take five and six bytes as well.
     "overlong": (
-        r"%C[01]%[89AB]|%E0%[89]|%F0%8",
+        r"%C[01]%[89AB]|%E0%[89]|%F0%8|%F8%8[0-7]|%FC%8[0-3]",
         "The path has overlong UTF-8.",
     ),
 }

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_protocol import RequestHandler
 
-from gatewayd.body import StreamBody
-from gatewayd.errors import Reject, problem_response
+from gatewayd.body import BodyClosedError, StreamBody
+from gatewayd.cancellation import is_cancelled
+from gatewayd.errors import GatewayError, Reject, forget_frames, problem_response
 from gatewayd.exchange import Exchange, new_request_id
 from gatewayd.http1.framing import encode_chunk, encode_last_chunk
 from gatewayd.pipeline import respond_to
@@ -177,6 +178,7 @@ class ClientConnection(RequestHandler):
     async def start(self) -> None:
         """Serve one request after the other until the connection ends."""
         pipelined = 0
+        what: Exchange | Reject | None = None
         try:
             while not self._force_close:
                 if self._next is None:
@@ -188,6 +190,7 @@ class ClientConnection(RequestHandler):
                     await self._serve(what)
                 else:
                     self._send_refusal(cast("Reject", what))
+                what = None  # an idle connection would keep the exchange, bodies and all
                 if not self._keep_open or self._close or self._force_close:
                     self._linger()
                     break
@@ -199,15 +202,20 @@ class ClientConnection(RequestHandler):
                     pipelined += 1  # type: ignore[unreachable]  # next() has made it ready
                     if pipelined % _MOST_IN_A_ROW == 0:
                         await asyncio.sleep(0)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError as error:
             self._abort()
+            forget_frames(error)
             raise
         except ConnectionError as error:
             logger.debug("%r ended: %s", self, error)
             self._abort()
-        except Exception:
+            forget_frames(error)
+        except Exception as error:
             logger.exception("%r failed", self)
             self._abort()
+            forget_frames(error)
+        finally:
+            what = None  # this frame is kept by a cancellation, which the exchange knows
 
     async def _serve(self, exchange: Exchange) -> None:
         """Run an exchange through the pipeline and send its response."""
@@ -227,8 +235,12 @@ class ClientConnection(RequestHandler):
                 try:  # Pipeline.__call__, inlined: one coroutine less is 0.6 us
                     response = await generation.pipeline.run(exchange)
                     tunnel = response.tunnel  # where a filter has returned none, it is told here
-                except Exception as raised:
+                except (Exception, SystemExit) as raised:
                     response = respond_to(raised, exchange)
+                except asyncio.CancelledError as raised:
+                    if is_cancelled():
+                        raise
+                    response = respond_to(raised, exchange)  # only what a filter awaited was
             exchange.response = response
             if tunnel is not None:
                 await self._run_tunnel(exchange.request, response)
@@ -318,18 +330,18 @@ class ClientConnection(RequestHandler):
         if not (isinstance(body, StreamBody) and body.ready):
             self._write(head)
             head = b""
-        while piece := await _read(body):
+        while piece := await _read(exchange, body):
             if left is not None:
                 left -= len(piece)
                 if left < 0:
-                    raise ConnectionError("the response's body is longer than declared")
+                    raise _faulty(exchange, ValueError("it is longer than declared"))
             self._write(head + (encode_chunk(piece) if framing == CHUNKED_BODY else piece))
             exchange.sent += len(piece)
             head = b""
             if self._paused:
                 await self._drain()
         if left:
-            raise ConnectionError("the response's body is shorter than declared")
+            raise _faulty(exchange, ValueError("it is shorter than declared"))
         if framing == CHUNKED_BODY:
             head += encode_last_chunk(body.trailers)
         if head:
@@ -450,9 +462,24 @@ def _finish(exchange: Exchange, error: BaseException | None) -> None:
         logger.error("exchange %s: a callback failed", exchange.id, exc_info=failed)
 
 
-async def _read(body: Body) -> bytes:
+async def _read(exchange: Exchange, body: Body) -> bytes:
     """Read on; whatever ends the body early ends the client's connection."""
     try:
         return await body.read()
-    except Exception as error:
+    except (GatewayError, ConnectionError, BodyClosedError) as error:  # the instance has left, say
         raise ConnectionError(f"the response's body broke off: {error}") from error
+    except Exception as error:
+        raise _faulty(exchange, error) from error
+    except asyncio.CancelledError as error:
+        if is_cancelled():
+            raise
+        raise _faulty(exchange, error) from error
+
+
+def _faulty(exchange: Exchange, error: BaseException) -> ConnectionError:
+    """Tell of a body that a filter has made wrong: its client learns only that it broke off."""
+    logger.error(
+        "exchange %s: the response's body failed: %s %s",
+        exchange.id, exchange.request.method, exchange.request.path, exc_info=error,
+    )  # fmt: skip
+    return ConnectionError(f"the response's body failed: {error}")

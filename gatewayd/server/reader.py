@@ -166,7 +166,7 @@ class RequestReader:
     def close(self) -> bytes:
         """Read no more requests; return what waited."""
         self.state = CLOSED
-        self._body = None
+        self._body = self._parser = self._block = self._fields = None
         self.expires_at = NEVER
         waiting, self._inbox = self._inbox, b""
         return waiting
@@ -318,7 +318,8 @@ class RequestReader:
         """Parse a head with aiohttp's parser.
 
         The parser never sees a body, so it is good for another head only after one without, and
-        after one that did not ask it to expect the connection's end.
+        after one that did not ask it to expect the connection's end. It keeps the fields of the
+        last head until the next one begins, which an idle connection must not with long ones.
         """
         if self._parser is None:
             self._parser = HttpRequestParser(
@@ -343,7 +344,7 @@ class RequestReader:
             raise malformed("The request head is invalid.")
         message = messages[0][0]
         ended = message.should_close or message.upgrade or message.chunked
-        if ended or "Content-Length" in message.headers:
+        if ended or "Content-Length" in message.headers or len(head) > _MAX_REMEMBERED_BLOCK:
             self._parser = None
         lines: Sequence[tuple[bytes, bytes]] = message.raw_headers
         return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 # Not from aiohttp.web, whose applications and routes take 1.4 MB and are not used here.
 from aiohttp.web_server import Server as Registry
@@ -28,6 +28,10 @@ logger = logging.getLogger("gatewayd.server")
 
 # Seconds that TLS may take to say farewell; more than any response, as asyncio knows no "never".
 _LONGEST_SHUTDOWN = 24 * 60 * 60.0
+
+ABORT_SECONDS = 5.0
+"""Time for exchanges to end that were broken off. A filter that swallows its cancellation would
+keep the process from closing what it has."""
 
 
 class Server:
@@ -135,13 +139,26 @@ class Server:
             one for one in self.registry.connections if isinstance(one, ClientConnection)
         ]
         tasks = [task for one in connections if (task := one.abort()) is not None]
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, going_on = await asyncio.wait(tasks, timeout=ABORT_SECONDS)
+            for task in going_on:
+                logger.error("an exchange goes on that was broken off, in %s", _calls_of(task))
 
     async def close(self) -> None:
         """Break off what is left, and let go of the certificates."""
         await self.drain(0)
         if self._tls is not None:
             await self._tls.close()
+
+
+def _calls_of(task: asyncio.Task[Any]) -> str:
+    """Tell which coroutines await each other in a task, for who looks for the one to blame."""
+    names = []
+    call: Any = task.get_coro()
+    while (name := getattr(call, "__qualname__", None)) is not None:
+        names.append(name)
+        call = getattr(call, "cr_await", None)
+    return " > ".join(names)
 
 
 async def _not_called(request: BaseRequest) -> StreamResponse:

@@ -96,6 +96,8 @@ def test_makes_one_form(raw: str, normalised: str) -> None:
         pytest.param("/..%C1%9Cadmin", id="overlong-backslash"),
         pytest.param("/%e0%80%af", id="overlong-in-three-bytes"),
         pytest.param("/%F0%80%80%AE", id="overlong-in-four-bytes"),
+        pytest.param("/%f8%80%80%80%af", id="overlong-in-five-bytes"),
+        pytest.param("/%FC%80%80%80%80%AE", id="overlong-in-six-bytes"),
     ],
 )
 def test_refuses_by_default(raw: str) -> None:

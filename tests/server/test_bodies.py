@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import Body, Exchange, Headers, IterBody, NoBody, Response
+from gatewayd import Body, Exchange, Headers, IterBody, NoBody, Response, UpstreamReset
 from gatewayd.body import HIGH_WATER, StreamBody
 from gatewayd.testing import read_body
 from tests.support.raw import until
@@ -335,14 +335,14 @@ async def test_a_response_that_never_has_a_body_has_none(
 class Watched(Body):
     """A body that fails where it is told to, and knows whether it was closed."""
 
-    def __init__(self, *content: bytes | Exception, length: int | None = None) -> None:
+    def __init__(self, *content: bytes | BaseException, length: int | None = None) -> None:
         super().__init__(length)
         self._content = list(content)
         self.closed = 0
 
     async def read(self) -> bytes:
         piece = self._content.pop(0) if self._content else b""
-        if isinstance(piece, Exception):
+        if isinstance(piece, BaseException):
             raise piece
         return piece
 
@@ -351,19 +351,25 @@ class Watched(Body):
 
 
 @pytest.mark.parametrize(
-    ("content", "length"),
+    ("content", "length", "logged"),
     [
-        ([b"hel", ValueError("broken")], 5),
-        ([b"hel", ValueError("broken")], None),
-        ([b"hel"], 5),
-        ([], 5),
-        ([b"hel", b"lo!"], 5),
-        ([b"hello!"], 5),
+        ([b"hel", ValueError("broken")], 5, "broken"),
+        ([b"hel", ValueError("broken")], None, "broken"),
+        ([b"hel", asyncio.CancelledError("not ours")], None, "not ours"),
+        ([b"hel", UpstreamReset("gone", sent=True)], None, None),
+        ([b"hel"], 5, "shorter than declared"),
+        ([], 5, "shorter than declared"),
+        ([b"hel", b"lo!"], 5, "longer than declared"),
+        ([b"hello!"], 5, "longer than declared"),
     ],
     ids=str,
 )
 async def test_a_body_that_is_not_what_it_should_be_breaks_the_connection_off(
-    serve: Serve, content: list[Any], length: int | None
+    serve: Serve,
+    content: list[Any],
+    length: int | None,
+    logged: str | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     body = Watched(*content, length=length)
 
@@ -377,6 +383,20 @@ async def test_a_body_that_is_not_what_it_should_be_breaks_the_connection_off(
         await wire.read_answer()
     await served.until_closed()
     assert body.closed == 1
+    told = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert [logged in one for one in told] == [True] if logged else not told
+
+
+@pytest.mark.parametrize("body", ["text", bytearray(b"text"), None], ids=str)
+async def test_what_is_no_body_is_our_fault(
+    serve: Serve, body: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def answer(exchange: Exchange) -> Response:
+        return Response(200, body=body)
+
+    wire = await (await serve(answer)).connect()
+    assert (await wire.ask(GET)).status == 500
+    assert [record.name for record in caplog.records] == ["gatewayd.pipeline"]
 
 
 async def test_a_body_is_closed_after_it_was_sent(serve: Serve) -> None:

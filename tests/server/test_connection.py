@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
+from contextlib import suppress
 from itertools import product
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import pytest
 
@@ -286,6 +289,20 @@ async def test_the_known_fields_are_checked_anew_after_a_reload(serve: Serve) ->
     assert json.loads((await wire.ask(request)).body)[4] == {"Host": "a"}
 
 
+async def test_who_the_peer_is_is_found_out_anew_after_a_reload(serve: Serve) -> None:
+    async def tell_client(exchange: Exchange) -> Response:
+        return Response(200, body=exchange.request.peer.address.encode())
+
+    served = await serve(tell_client)
+    wire = await served.connect()
+    request = get("/", b"X-Forwarded-For: 192.0.2.1")
+    for proxies, client in (("127.0.0.1", b"192.0.2.1"), ("10.0.0.0/8", b"127.0.0.1")):
+        await served.gateway.adopt(
+            f'pipeline.filters = ["answer"]\nserver.trusted_proxies = ["{proxies}"]'
+        )
+        assert (await wire.ask(request)).body == client
+
+
 async def test_a_client_that_has_ended_its_side_gets_its_answers(serve: Serve) -> None:
     gate = asyncio.Event()
 
@@ -362,10 +379,11 @@ async def test_the_end_of_an_exchange_is_told_after_its_response(
     [
         (Reject(403, "denied", headers=[("X-Why", "so")]), 403, "denied"),
         (ValueError("secret"), 500, "internal_error"),
+        (SystemExit("secret"), 500, "internal_error"),  # of a filter; the worker goes on
     ],
 )
 async def test_a_filter_that_raises_does_not_end_the_connection(
-    serve: Serve, error: Exception, status: int, code: str
+    serve: Serve, error: BaseException, status: int, code: str
 ) -> None:
     async def fail(exchange: Exchange) -> Response:
         raise error
@@ -402,8 +420,54 @@ async def test_long_fields_are_not_remembered(serve: Serve) -> None:
     kept = []
     for length in (3000, 8000):
         assert (await wire.ask(get("/", b"A: " + b"b" * length))).status == 200
-        kept.append(connection._reader._fields is not None)
-    assert kept == [True, False]
+        # aiohttp's parser has the fields of the last head until the next one.
+        kept.append(
+            [connection._reader._fields is not None, connection._reader._parser is not None]
+        )
+    assert kept == [[True, True], [False, False]]
+
+
+class Mark:
+    """Something that an exchange holds, and that can be seen to go with it."""
+
+
+MARK: Key[Mark] = Key("mark")
+
+
+async def test_an_idle_connection_does_not_keep_its_last_exchange(serve: Serve) -> None:
+    """Nor its bodies: a request's may be as long as one read."""
+    gone: list[ref[Mark]] = []
+
+    async def mark(exchange: Exchange) -> Response:
+        exchange[MARK] = one = Mark()
+        gone.append(ref(one))
+        return Response(200, body=b"ok")
+
+    wire = await (await serve(mark)).connect()
+    assert (await wire.ask(get())).status == 200
+    await until(lambda: gone[0]() is None)
+    assert (await wire.ask(get())).status == 200
+
+
+async def test_an_exchange_whose_client_has_left_is_freed_at_once(serve: Serve) -> None:
+    gone: list[ref[Mark]] = []
+
+    async def wait(exchange: Exchange) -> Response:
+        exchange[MARK] = one = Mark()
+        gone.append(ref(one))
+        del one
+        await asyncio.Event().wait()
+        return Response(200)
+
+    wire = await (await serve(wait)).connect()
+    wire.send(get())
+    await until(lambda: len(gone) == 1)
+    gc.disable()  # it would hide that somebody holds on to what has ended
+    try:
+        wire.reset()
+        await until(lambda: gone[0]() is None)
+    finally:
+        gc.enable()
 
 
 async def test_interim_responses_go_out_before_the_final_one(serve: Serve) -> None:
@@ -480,3 +544,26 @@ async def test_a_repr_says_where_it_is(serve: Serve) -> None:
     connection = await served.connection()
     expected = f"<client connection of ('127.0.0.1', {wire.local_port}): head>"
     assert repr(connection) == expected
+
+
+async def test_an_exchange_that_swallows_its_cancellation_does_not_keep_the_drain(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("gatewayd.server.server.ABORT_SECONDS", 0.05)
+    entered, released = asyncio.Event(), asyncio.Event()
+
+    async def defiant(exchange: Exchange) -> Response:
+        entered.set()
+        while not released.is_set():
+            with suppress(asyncio.CancelledError):
+                await released.wait()
+        return Response(200)
+
+    served = await serve(defiant)
+    wire = await served.connect()
+    wire.send(get())
+    await entered.wait()
+    await served.gateway.server.drain(0)
+    assert "goes on that was broken off" in caplog.text
+    assert "defiant" in caplog.text
+    released.set()

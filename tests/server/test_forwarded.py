@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from typing import TYPE_CHECKING
 
 import pytest
 
 from gatewayd.address import Networks
 from gatewayd.exchange import Peer
 from gatewayd.server.forwarded import client_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TRUSTED = Networks([ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")])
 
@@ -52,7 +56,10 @@ def test_the_client_is_the_last_address_that_is_no_proxy(chain: str, address: st
         ("for=unknown, for=10.0.0.7", "10.0.0.7", "http"),
         ('For="192.0.2.1:80" ; Proto=https', "192.0.2.1", "https"),
         ("for=6.6.6.6,for=192.0.2.1;", "192.0.2.1", "http"),
+        ("for=6.6.6.6, for=192.0.2.1, for=10.0.0.7;proto=https", "192.0.2.1", "https"),
+        ("for=10.0.0.9;proto=https, for=10.0.0.7", "10.0.0.9", "http"),
         ("for=192.0.2.1:80", "192.0.2.1", "http"),
+        ("for=2001:db9::1", "2001:db9::1", "http"),
         ("for=[2001:db9::1]:80", "2001:db9::1", "http"),
         (r'for="\1\92.0.2.1"', "192.0.2.1", "http"),
         ("", "10.0.0.1", "http"),
@@ -137,9 +144,24 @@ def test_x_forwarded_for_wins_over_forwarded() -> None:
     assert found.address == "192.0.2.1"
 
 
-@pytest.mark.parametrize(("proto", "scheme"), [("https", "https"), ("HTTP", "http"), ("x", "http")])
-def test_the_scheme_is_one_of_two(proto: str, scheme: str) -> None:
-    assert client(x_forwarded_proto=proto).scheme == scheme
+@pytest.mark.parametrize(("proto", "scheme"), [("https", "https"), ("HTTP", "http"), ("x", "own")])
+@pytest.mark.parametrize(
+    "index",
+    [lambda proto: {b"x-forwarded-proto": proto},
+     lambda proto: {b"x-forwarded-proto": proto, b"x-forwarded-for": b"192.0.2.1"},
+     lambda proto: {b"forwarded": b"for=192.0.2.1;proto=" + proto}],
+    ids=["proto", "for and proto", "forwarded"],
+)  # fmt: skip
+def test_the_scheme_is_one_of_two(
+    index: Callable[[bytes], dict[bytes, bytes]], proto: str, scheme: str
+) -> None:
+    peer = Peer("10.0.0.1", 4711, "own", trusted=True)
+    assert client_of(peer, index(proto.encode()), TRUSTED).scheme == scheme
+
+
+def test_a_scheme_alone_leaves_the_address_as_it_is() -> None:
+    found = client(x_forwarded_proto="https")
+    assert (found.address, found.port) == ("10.0.0.1", 4711)
 
 
 def test_the_socket_is_remembered() -> None:
