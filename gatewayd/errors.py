@@ -213,6 +213,16 @@ def _delay(seconds: float) -> str:
 INTERNAL = Reject(500, "internal_error", "The gateway failed to handle the request.")
 
 
+def forget_frames(error: BaseException) -> None:
+    """Drop what tells of the way that an error has taken, for one that is kept or was dealt with.
+
+    The error knows the frames that it has passed, and those know the exchange, which may know the
+    error. Such a ring lasts until a full garbage collection; that comes with the number of objects,
+    whatever bytes a client has put into them.
+    """
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+
+
 def problem_response(reject: Reject, request_id: str, trace_id: str | None = None) -> Response:
     """Build the RFC 9457 problem document for a refusal.
 

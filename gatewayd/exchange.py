@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, get
 
 from msgspec import Struct, field
 
-from gatewayd.body import StreamBody
+from gatewayd.body import Body, StreamBody
 from gatewayd.headers import Headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from gatewayd.body import Body
     from gatewayd.errors import Reject
     from gatewayd.observation import Observation
     from gatewayd.principal import Principal
@@ -171,7 +170,7 @@ class Response(Struct, eq=False):
         """Drop a response that will not be sent, so that its connection is released."""
         if self.tunnel is not None:
             self.tunnel.close()
-        if not isinstance(self.body, bytes):
+        if isinstance(self.body, Body):  # what a filter has put there may be anything
             await self.body.aclose()
 
     def __repr__(self) -> str:

@@ -24,8 +24,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from gatewayd.config.model import Checked
 from gatewayd.exchange import Context, Exchange, Response
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ Forward: TypeAlias = Callable[[Exchange], Awaitable[Response]]
 """Runs the rest of the pipeline. May be awaited again, as ``retry`` does, or not at all."""
 
 
-class FilterConfig(BaseModel):
+class FilterConfig(Checked):
     """Base of every filter's settings. Each field has a ``description``: it is the reference."""
 
     model_config = ConfigDict(

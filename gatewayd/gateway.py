@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from gatewayd.admin.operations import AdminOperations
 from gatewayd.audit import Audit
+from gatewayd.cancellation import is_cancelled
 from gatewayd.ended import EndedExchanges
+from gatewayd.errors import GatewayError
 from gatewayd.events import Events
 from gatewayd.explain.records import Records
 from gatewayd.telemetry.metrics import Metrics
@@ -179,7 +182,8 @@ class Gateway:
         """Give back everything that was kept for this generation; returns what closing raised."""
         failures: list[Exception] = []
         while self._keys:
-            close = getattr(self._kept.release(self._keys.pop()), "close", None)
+            value = self._kept.release(self._keys.pop())
+            close = getattr(value, "close", None)
             if close is None:
                 continue
             try:
@@ -188,4 +192,8 @@ class Gateway:
                     await result
             except Exception as failure:
                 failures.append(failure)
+            except asyncio.CancelledError:
+                if is_cancelled():
+                    raise
+                failures.append(GatewayError(f"closing {value!r} awaited what was cancelled"))
         return failures

@@ -185,6 +185,8 @@ class Observation:
                     suspended = self._step(visit, running, value, error)
                 except StopIteration as stop:
                     response: Response = stop.value
+                    if not isinstance(response, Response):
+                        raise TypeError(_no_response(visit, response)) from None
                     visit.returned(response)
                     return response
                 since = self.clock()
@@ -243,6 +245,10 @@ def _by_name(lines: Lines) -> dict[str, list[bytes]]:
     for name, value in lines:
         named.setdefault(name.decode("latin-1").lower(), []).append(value)
     return named
+
+
+def _no_response(visit: Visit, value: object) -> str:
+    return f"filter {visit.filter.name!r} returned {value!r}, which is no Response"
 
 
 class _Driven:

@@ -16,7 +16,9 @@ Each chain has an instrumented variant for the exchanges that somebody observes,
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import FunctionType, MethodType
@@ -24,13 +26,16 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
+from gatewayd.cancellation import is_cancelled
 from gatewayd.config.places import dotted
+from gatewayd.declarations import faults_of
 from gatewayd.errors import (
     INTERNAL,
     ConfigError,
     ConfigIssue,
     GatewayError,
     Reject,
+    forget_frames,
     problem_response,
 )
 from gatewayd.exchange import Exchange, Response, name_of
@@ -51,6 +56,13 @@ if TYPE_CHECKING:
     Explain = Callable[[ValidationError, Settings], Sequence[ConfigIssue]]
 
 logger = logging.getLogger("gatewayd.pipeline")
+
+START_SECONDS = 50.0
+"""Time for all filters to start: less than a supervisor gives its workers, as it would kill one
+that can go on with the configuration before."""
+
+CLOSE_SECONDS = 10.0
+"""Time for a filter to close. One that waits for ever would keep the process from ending."""
 
 _PARAMETERS = 3
 """Of a filter's ``__call__``: itself, the exchange, and ``forward``."""
@@ -170,10 +182,16 @@ class Pipeline:
         issues = []
         classes = []
         for index, name in enumerate(self._config.pipeline.filters):
+            key = f"pipeline.filters[{index}]"
             try:
-                classes.append(self._gateway.plugins.filters.load(name))
+                plugin = self._gateway.plugins.filters.load(name)
             except PluginError as error:
-                issues.append(ConfigIssue(str(error), key=f"pipeline.filters[{index}]"))
+                issues.append(ConfigIssue(str(error), key=key))
+            else:
+                classes.append(plugin)
+                issues += [
+                    ConfigIssue(f"filter {name!r}: {fault}", key=key) for fault in faults_of(plugin)
+                ]
         if issues:
             raise ConfigError(issues)
         return classes
@@ -271,6 +289,14 @@ class Pipeline:
                 config = plugin.Config.model_validate(settings.values)
             except ValidationError as error:
                 raise ConfigError(self._explain(error, settings)) from error
+            except Exception as error:
+                # Without its text, which may hold a secret, and a chain that a log would write.
+                message = f"filter {plugin.name!r}: a validator of its settings raised {_at(error)}"
+                raise ConfigError(ConfigIssue(message, key=dotted(settings.path))) from None
+            if not isinstance(config, plugin.Config):
+                message = f"filter {plugin.name!r}: a validator of its settings returned {config!r}"
+                hint = "one in mode 'after' has to return self"
+                raise ConfigError(ConfigIssue(message, key=dotted(settings.path), hint=hint))
             try:
                 self._filters[key] = plugin(config, self._gateway)
             except ConfigError as error:
@@ -326,28 +352,39 @@ class Pipeline:
 
         Raises:
             ConfigError: one cannot start with its settings.
-            GatewayError: one failed to start; those started before it have been closed.
+            GatewayError: one failed to start, or has not in time; those started before it have
+                been closed.
 
         """
+        until = asyncio.get_running_loop().time() + START_SECONDS
         for one in self.filters:
             # Before the call: a start that failed half-way is closed as well.
             self._started.append(one)
             try:
-                await one.start()
+                async with asyncio.timeout_at(until) as limit:
+                    await one.start()
             except ConfigError:
                 await self.close()
                 raise
-            except Exception as error:
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                    raise
                 await self.close()
-                raise GatewayError(f"filter {one.name!r} failed to start: {error!r}") from error
+                late = f" (not within {START_SECONDS:g} s)" if limit.expired() else ""
+                raise GatewayError(
+                    f"filter {one.name!r} failed to start: {error!r}{late}"
+                ) from error
 
     async def close(self) -> None:
         """Close every filter, in reverse order; one that fails is logged, the others follow."""
         while self._started:
             one = self._started.pop()
             try:
-                await one.close()
-            except Exception:
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await one.close()
+            except (Exception, SystemExit, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and is_cancelled():
+                    raise
                 logger.exception("filter %s failed to close", one.name)
 
     async def __call__(self, exchange: Exchange) -> Response:
@@ -358,7 +395,11 @@ class Pipeline:
         run = self.entry.observed.forward if exchange.observation is not None else self.run
         try:
             response = await run(exchange)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
+            response = respond_to(error, exchange)
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
             response = respond_to(error, exchange)
         exchange.response = response
         return response
@@ -408,12 +449,14 @@ def _catch(forward: Forward) -> Forward:
     return caught
 
 
-def respond_to(error: Exception, exchange: Exchange) -> Response:
+def respond_to(error: BaseException, exchange: Exchange) -> Response:
     """Turn what a filter raised into a response; what is no refusal is our fault, and logged."""
     if isinstance(error, Reject):
         try:
             exchange.refusal = error
-            return problem_response(error, exchange.id, get_trace_id(exchange))
+            response = problem_response(error, exchange.id, get_trace_id(exchange))
+            forget_frames(error)
+            return response  # noqa: TRY300  # what is below is for what cannot be sent
         except (TypeError, ValueError) as unsendable:  # its text or a field, made from bad input
             error = unsendable
     logger.error(
@@ -470,6 +513,12 @@ def _check_order(classes: Sequence[type[AnyFilter]], place: str, *, open_end: bo
         issues.append(f"the pipeline ends with {last}, which does not answer; end with 'upstream'")
     if issues:
         raise ConfigError([ConfigIssue(issue, key=place) for issue in issues])
+
+
+def _at(error: Exception) -> str:
+    """Say what kind of error it is, and where it was raised."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} in {last.filename}:{last.lineno}; it may raise ValueError only"
 
 
 def _placed(issue: ConfigIssue, settings: Settings) -> ConfigIssue:

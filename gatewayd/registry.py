@@ -56,7 +56,7 @@ class Registry(Generic[T]):
 
         Raises:
             PluginError: no such plugin, two distributions define it, its import fails, or it is
-                not a subclass of the group's base with this name.
+                not a subclass of the group's base with this name and settings of the base's kind.
 
         """
         if name not in self._loaded:
@@ -81,12 +81,16 @@ class Registry(Generic[T]):
         origin = f"plugin {point.name!r} ({point.value}, {distribution(point)})"
         try:
             plugin = point.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a script's exit must not be the gateway's
             raise PluginError(f"{origin} cannot be imported: {error!r}") from error
         if not (isinstance(plugin, type) and issubclass(plugin, self._base)):
             raise PluginError(f"{origin} is not a subclass of {self._base.__name__}")
         if getattr(plugin, "name", None) != point.name:
             raise PluginError(f"{origin} calls itself {getattr(plugin, 'name', None)!r}")
+        config, base = (getattr(one, "Config", None) for one in (plugin, self._base))
+        # A model of another base would take unknown keys; what is no model could not be asked.
+        if isinstance(base, type) and not (isinstance(config, type) and issubclass(config, base)):
+            raise PluginError(f"{origin}: its Config is not a subclass of {base.__name__}")
         return plugin
 
     def __contains__(self, name: str) -> bool:

@@ -29,7 +29,7 @@ def make_gateway(kept: KeptState) -> Gateway:
 class Closing:
     """Live state that counts how often it was closed."""
 
-    def __init__(self, failure: Exception | None = None) -> None:
+    def __init__(self, failure: BaseException | None = None) -> None:
         self.closed = 0
         self._failure = failure
 
@@ -92,6 +92,15 @@ async def test_one_that_cannot_be_closed_keeps_none_of_the_others_from_being_clo
     assert await gateway.close() == [failure, failure]
     assert (first.closed, last.closed) == (1, 1)
     assert await gateway.close() == []
+
+
+async def test_one_whose_close_awaits_what_it_has_cancelled_is_no_end_of_closing() -> None:
+    gateway = make_gateway(KeptState())
+    first = gateway.keep(1, Closing)
+    gateway.keep(2, lambda: ClosingLater(asyncio.CancelledError()))
+    (failure,) = await gateway.close()
+    assert "awaited what was cancelled" in str(failure)
+    assert first.closed == 1
 
 
 async def test_what_could_not_be_made_is_not_kept() -> None:

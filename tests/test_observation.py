@@ -101,6 +101,14 @@ async def test_decisions(act: Any, expected: tuple[Any, ...]) -> None:
     assert (visit.decision, visit.status, visit.code, visit.reason) == expected
 
 
+async def test_a_filter_that_returns_no_response_is_named() -> None:
+    async def forgets(exchange: Exchange, forward: Forward) -> Any:
+        await forward(exchange)
+
+    with pytest.raises(TypeError, match="filter 'acting' returned None, which is no Response"):
+        await visits_of(forwards, forgets)
+
+
 async def test_a_refusal_is_of_the_filter_that_made_it() -> None:
     outer, inner = await visits_of(forwards, refuses)
     assert (outer.decision, outer.code, outer.reason) == ("forwarded", "no", "")

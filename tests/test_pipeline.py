@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+from weakref import ref
 
 import pytest
+from pydantic import model_validator
 
 from gatewayd import (
     ConfigError,
@@ -34,6 +37,13 @@ if TYPE_CHECKING:
 
 TRACE: Key[list[str]] = Key("trace")
 TOKEN: Key[str] = Key("token")
+
+
+class Mark:
+    """Something that an exchange holds, and that can be seen to go with it."""
+
+
+MARK: Key[Mark] = Key("mark")
 
 
 class TagConfig(FilterConfig):
@@ -269,6 +279,35 @@ def test_filters_that_cannot_be_loaded_are_all_named() -> None:
 
 
 @pytest.mark.parametrize(
+    ("attributes", "fault"),
+    [
+        ({"requires": "route"}, "`requires` is no frozenset, but 'route'"),
+        (
+            {"provides": frozenset({"routes"})},
+            "`provides` has 'routes', which is no Key and no attribute; did you mean 'route'?",
+        ),
+        (
+            {"route_keys": {"timeout": lambda value: {"text": value}}},
+            "its shorthand 'timeout' is a key of routes already",
+        ),
+        ({"__call__": Filter.__call__}, "has no `__call__`, and is none that `reports`"),
+        (
+            {"__call__": lambda self, exchange: exchange},
+            "its `__call__` does not take an exchange and `forward`",
+        ),
+    ],
+    ids=str,
+)
+def test_a_class_that_declares_what_cannot_be_is_named(
+    attributes: dict[str, Any], fault: str
+) -> None:
+    faulty = type("Faulty", (Tag,), {"name": "faulty", **attributes})
+    assert issues("faulty", "end", plugins=[faulty]) == [
+        f"pipeline.filters[0]: filter 'faulty': {fault}"
+    ]
+
+
+@pytest.mark.parametrize(
     ("filters", "expected"),
     [
         (["need", "end"], ["filter 'need' requires 'token', but no filter provides it"]),
@@ -366,6 +405,32 @@ def test_a_constructor_that_fails_is_an_error_and_in_the_log(
     assert caplog.records[0].exc_info
 
 
+class Unreadable(TagConfig):
+    """Settings whose validator does not do what pydantic expects of it."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.text == "none":
+            return None  # type: ignore[return-value]  # forgotten, as it happens
+        raise KeyError(self.text)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("none", "a validator of its settings returned None"),
+        ("secret", "a validator of its settings raised KeyError in "),
+    ],
+)
+def test_a_validator_that_goes_wrong_is_an_error_that_names_the_filter(
+    text: str, says: str
+) -> None:
+    unreadable = type("Faulty", (Tag,), {"name": "faulty", "Config": Unreadable})
+    (found,) = issues("faulty", "end", plugins=[unreadable], filters={"faulty": {"text": text}})
+    assert found.startswith(f"filters.faulty: filter 'faulty': {says}")
+    assert "secret" not in found
+
+
 class Lifecycle:
     """Filters that note when they start and close; those that are told to fail at it."""
 
@@ -381,13 +446,23 @@ class Lifecycle:
 
             async def start(self) -> None:
                 events.append(f"start {called}")
-                if failing == "start":
-                    raise OSError("no redis")
+                await self._fail(failing, "start")
 
             async def close(self) -> None:
                 events.append(f"close {called}")
-                if failing == "close":
+                await self._fail(failing, "close")
+
+            async def _fail(self, how: str, at: str) -> None:
+                if how == at:
                     raise OSError("no redis")
+                if how == f"{at} exits":
+                    raise SystemExit(3)
+                if how == f"{at} awaits a cancelled task":
+                    task = asyncio.create_task(asyncio.Event().wait())
+                    task.cancel()
+                    await task
+                if how == f"{at} waits":
+                    await asyncio.Event().wait()
 
         return Noting
 
@@ -409,17 +484,33 @@ async def test_filters_start_in_order_and_close_in_reverse_once() -> None:
     assert lifecycle.events == STARTED + CLOSED
 
 
-async def test_a_filter_that_does_not_start_is_named_and_those_before_it_are_closed() -> None:
-    lifecycle = Lifecycle(two="start")
-    with pytest.raises(GatewayError, match=r"filter 'two' failed to start: OSError\('no redis'\)"):
+@pytest.mark.parametrize(
+    ("failing", "says"),
+    [
+        ("start", r"OSError\('no redis'\)"),
+        ("start exits", r"SystemExit\(3\)"),
+        ("start awaits a cancelled task", r"CancelledError\(\)"),
+        ("start waits", r"TimeoutError\(\) \(not within 0.05 s\)"),
+    ],
+)
+async def test_a_filter_that_does_not_start_is_named_and_those_before_it_are_closed(
+    failing: str, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatewayd.pipeline.START_SECONDS", 0.05)
+    lifecycle = Lifecycle(two=failing)
+    with pytest.raises(GatewayError, match=f"filter 'two' failed to start: {says}"):
         await lifecycle.pipeline().start()
     assert lifecycle.events == ["start one", "start two", "close two", "close one"]
 
 
+@pytest.mark.parametrize(
+    "failing", ["close", "close exits", "close awaits a cancelled task", "close waits"]
+)
 async def test_a_filter_that_does_not_close_is_logged_and_the_others_are_closed(
-    caplog: pytest.LogCaptureFixture,
+    failing: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lifecycle = Lifecycle(two="close")
+    monkeypatch.setattr("gatewayd.pipeline.CLOSE_SECONDS", 0.05)
+    lifecycle = Lifecycle(two=failing)
     pipeline = lifecycle.pipeline()
     await pipeline.start()
     await pipeline.close()
@@ -459,13 +550,13 @@ async def test_a_refusal_is_answered() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [ValueError("password=1"), GatewayError("password=1"),
+    [ValueError("password=1"), GatewayError("password=1"), SystemExit("password=1"),
      Reject(403, "denied", "", [("X-Reason", "password=1\r\nSet-Cookie: a")]),
      Reject(403, "denied", "password=1 \ud800")],
-    ids=["exception", "not a refusal", "unsendable field", "unsendable text"],
+    ids=["exception", "not a refusal", "exit", "unsendable field", "unsendable text"],
 )  # fmt: skip
 async def test_whatever_else_is_raised_is_our_fault_and_gives_nothing_away(
-    error: Exception, caplog: pytest.LogCaptureFixture
+    error: BaseException, caplog: pytest.LogCaptureFixture
 ) -> None:
     response, problem = await fails(error)
     assert (response.status, problem["code"]) == (500, "internal_error")
@@ -488,10 +579,46 @@ async def test_an_observer_sees_failures_as_responses(caplog: pytest.LogCaptureF
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("caught_by", [(), ("observe",)])
+async def test_a_refused_exchange_is_freed_at_once(caught_by: tuple[str, ...]) -> None:
+    class RefuseAfterAFailure(Filter[FilterConfig]):
+        name = "refuse"
+        terminal = True
+
+        async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+            try:
+                raise KeyError(exchange.id)
+            except KeyError as why:
+                raise Reject(403, "no_entry") from why
+
+    pipeline = compiled(*caught_by, "refuse", plugins=(RefuseAfterAFailure,))
+    exchange = make_exchange()
+    exchange[MARK] = mark = Mark()
+    gone = ref(mark)
+    gc.disable()  # it would hide that somebody holds on to what has ended
+    try:
+        assert (await pipeline(exchange)).status == 403
+        assert exchange.refusal is not None
+        del exchange, mark
+        assert gone() is None
+    finally:
+        gc.enable()
+
+
 async def test_a_cancelled_exchange_is_no_failure() -> None:
     pipeline = compiled("observe", "raising", "end", plugins=[raising(asyncio.CancelledError())])
-    with pytest.raises(asyncio.CancelledError):
-        await pipeline(make_exchange())
+    call = asyncio.create_task(pipeline(make_exchange()))
+    call.cancel()
+    await asyncio.wait([call])
+    assert call.cancelled()
+
+
+async def test_an_exchange_that_nobody_has_cancelled_is_answered(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    response, _ = await fails(asyncio.CancelledError())  # of a task that the filter awaited
+    assert response.status == 500
+    assert caplog.records[0].exc_info
 
 
 async def test_other_filters_can_catch_refusals_and_try_again() -> None:

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import BaseModel
 
 from gatewayd import Filter, FilterConfig
 from gatewayd.registry import PluginError, Plugins, Registry
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GROUP = "gatewayd.filters"
 
@@ -17,6 +22,13 @@ class Plain(Filter[FilterConfig]):
 
 class Nameless(Filter[FilterConfig]):
     """Has no name."""
+
+
+class Lenient(Filter[FilterConfig]):
+    """Has settings that take every key."""
+
+    name = "lenient"
+    Config = BaseModel  # type: ignore[assignment]
 
 
 NOT_A_CLASS = "plain"
@@ -57,9 +69,15 @@ def test_only_what_is_asked_for_is_imported() -> None:
         ("foreign", r"plugin 'foreign' .* is not a subclass of Filter"),
         ("other", r"plugin 'other' .* calls itself 'plain'"),
         ("nameless", r"plugin 'nameless' .* calls itself None"),
+        ("lenient", r"plugin 'lenient' .*: its Config is not a subclass of FilterConfig"),
+        ("leaving", r"plugin 'leaving' .* cannot be imported: SystemExit\(3\)"),
     ],
 )
-def test_what_cannot_be_used_says_why(name: str, message: str) -> None:
+def test_what_cannot_be_used_says_why(
+    name: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "script_that_leaves.py").write_text("import sys\nsys.exit(3)\n")
+    monkeypatch.syspath_prepend(tmp_path)
     plugins = registry(
         plain=f"{__name__}:Plain",
         absent="no_such_module:X",
@@ -68,6 +86,8 @@ def test_what_cannot_be_used_says_why(name: str, message: str) -> None:
         foreign="collections:OrderedDict",
         other=f"{__name__}:Plain",
         nameless=f"{__name__}:Nameless",
+        lenient=f"{__name__}:Lenient",
+        leaving="script_that_leaves:X",
     )
     with pytest.raises(PluginError, match=message):
         plugins.load(name)

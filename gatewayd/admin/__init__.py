@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gatewayd.config.load import locate
+from gatewayd.errors import ConfigError
+
 if TYPE_CHECKING:
     from gatewayd.admin.listener import AdminServer
     from gatewayd.process.node import Node
@@ -28,4 +31,7 @@ def make_admin_server(node: Node) -> AdminServer | None:
     # Imported here: a gateway without it is 3 MB smaller, and has nothing of it to be attacked.
     from gatewayd.admin.listener import AdminServer
 
-    return AdminServer(node, config)
+    try:
+        return AdminServer(node, config)
+    except ConfigError as error:
+        raise ConfigError(locate(error.issues, node.loaded)) from error

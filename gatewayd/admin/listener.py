@@ -14,7 +14,6 @@ import hmac
 import logging
 import os
 import socket
-import ssl
 import stat
 import time
 from contextlib import suppress
@@ -29,8 +28,9 @@ from gatewayd.admin.api import AdminApi
 from gatewayd.admin.connections import BoundedSite, refused_connections
 from gatewayd.admin.openapi import describe
 from gatewayd.admin.table import OPERATIONS
+from gatewayd.admin.tls import tls_context
 from gatewayd.audit import AuditEvent
-from gatewayd.errors import ConfigError, ConfigIssue, Reject, phrase
+from gatewayd.errors import Reject, phrase
 from gatewayd.http1.grammar import parse_host
 from gatewayd.process.sockets import ListenError
 from gatewayd.telemetry.exposition import page
@@ -78,7 +78,7 @@ class AdminServer:
         self._denied_at = 0.0
         self._denied = 0
         self._auditing: set[asyncio.Task[None]] = set()
-        self._tls = _tls_context(config)
+        self._tls = tls_context(config)
         self._socket = _bind(config)
         app = web.Application(middlewares=[self._guard], client_max_size=MAX_BODY_BYTES)
         app.on_response_prepare.append(_end_if_unknown)
@@ -305,22 +305,6 @@ async def _read(request: web.Request, model: type[Any]) -> Any:
 def _names_this_host(request: web.Request, config: AdminConfig) -> bool:
     parsed = parse_host(request.headers.get("Host", "").encode("utf-8", "replace"))
     return parsed is not None and parsed[0].strip("[]") in _LOCAL_NAMES | {config.address[0]}
-
-
-def _tls_context(config: AdminConfig) -> ssl.SSLContext | None:
-    if config.tls is None:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(config.tls.certificate, config.tls.key, password="")
-        if config.tls.client_ca is not None:
-            context.load_verify_locations(config.tls.client_ca)
-            context.verify_mode = ssl.CERT_REQUIRED
-    except (OSError, ssl.SSLError) as error:
-        message = f"certificate, key or authorities cannot be loaded: {error}"
-        raise ConfigError(ConfigIssue(message, key="admin.tls")) from error
-    return context
 
 
 def _unlink(path: str) -> None:

@@ -31,6 +31,8 @@ NODE = socket.gethostname()[:128]
 _HOUR = 3600.0
 _DAY_MICROSECONDS = 86_400_000_000
 _RECORD_NOW_SECONDS = 5.0
+# Between the Unix clock and the one that nobody sets, as it was when the process started.
+_OFFSET = time.time_ns() - time.monotonic_ns()
 
 log = logging.getLogger("gatewayd.audit")
 logger = logging.getLogger("gatewayd.audit.trail")
@@ -169,7 +171,7 @@ class Audit:
         store = self._store
         if store is None or not await _is_there(store):
             return
-        before = time.time_ns() // 1000 - self._config.retention * _DAY_MICROSECONDS
+        before = _passed() - self._config.retention * _DAY_MICROSECONDS
         try:
             purged = await store.audit_logs.purge(before)
         except Exception as error:
@@ -211,6 +213,19 @@ class Audit:
         if self._unwritten:
             self._drop(len(self._unwritten))
             self._unwritten = []
+
+
+def _passed() -> int:
+    """Return the time by which rows are old, in microseconds of the Unix clock.
+
+    Where that clock is set ahead meanwhile, be it by mistake, rows do not grow older by it: what is
+    deleted is gone, and what is deleted late is not missed.
+    """
+    now, passed = time.time_ns() // 1000, (_OFFSET + time.monotonic_ns()) // 1000
+    if now - passed > _DAY_MICROSECONDS:
+        text = "the clock is %d days ahead since the start: audit rows are kept as if it were not"
+        logger.warning(text, (now - passed) // _DAY_MICROSECONDS)
+    return min(now, passed)
 
 
 async def _is_there(store: Store) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from gatewayd.config.marked import hide_marked
 from gatewayd.config.places import dotted
 from gatewayd.errors import Reject
 from gatewayd.explain.routes import conditions_of, path_of, place, target_of
@@ -145,5 +146,6 @@ def _settings(loaded: LoadedConfig, step: Step) -> Iterator[dict[str, Any]]:
             yield {"key": key, "value": value, "layer": "default", "place": ""}
         else:
             path = (*layer, key)
-            shown = loaded.redact(step.settings.values[key], path)
+            marked = hide_marked(step.filter.Config, key, step.settings.values[key])
+            shown = loaded.redact(marked, path)
             yield {"key": key, "value": shown, "layer": dotted(layer), "place": place(loaded, path)}

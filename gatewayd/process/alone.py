@@ -12,7 +12,7 @@ from gatewayd.admin import make_admin_server
 from gatewayd.audit import record_now
 from gatewayd.errors import GatewayError
 from gatewayd.process.node import Answer
-from gatewayd.process.reload import Reloader, keep_stored
+from gatewayd.process.reload import Reloader, ignore_hangups, keep_stored
 from gatewayd.process.sockets import url_of
 from gatewayd.process.worker import Worker
 from gatewayd.telemetry.metrics import Metrics
@@ -47,15 +47,17 @@ async def serve_alone(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
     worker = Worker(listener, loaded.plugins)
     admin = None
-    node = _Alone(worker, load)
+    node = _Alone(worker, load, loaded)
     try:
+        # First: where its address is taken, nobody was served to be cut off, and loading its code
+        # takes longer than an exchange should wait.
+        admin = make_admin_server(node)
         await worker.start(loaded)
         # Not before: until here there are no exchanges, and the process may end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
         await keep_stored(loaded)
         reloading = asyncio.create_task(node.reloader.reload_on(hangup), name="reload")
-        admin = make_admin_server(node)
         if admin is not None:
             await admin.serve()
         url = url_of(listener, tls=loaded.config.server.tls is not None)
@@ -68,19 +70,23 @@ async def serve_alone(
             await admin.close()
         await node.reloader.close()
         await worker.close()
+        ignore_hangups()
 
 
 class _Alone:
     """The node whose only process this is; see :class:`gatewayd.process.node.Node`."""
 
-    def __init__(self, worker: Worker, load: Callable[[], LoadedConfig]) -> None:
+    def __init__(
+        self, worker: Worker, load: Callable[[], LoadedConfig], first: LoadedConfig
+    ) -> None:
         self._worker = worker
+        self._first = first
         self.metrics = Metrics()
         self.reloader = Reloader(load, worker.reload, self.audit, self.metrics)
 
     @property
     def loaded(self) -> LoadedConfig:
-        return self._worker.loaded
+        return self._worker.loaded if self._worker.started else self._first
 
     async def ask(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import signal
 from typing import TYPE_CHECKING, Any, Literal
 
 from gatewayd.audit import AuditEvent
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
     from gatewayd.telemetry.metrics import Metrics
 
 logger = logging.getLogger("gatewayd.process")
+
+
+def ignore_hangups() -> None:
+    """Have SIGHUP do nothing from now on; the last step of a process that ends.
+
+    Its handler ends with the event loop: a signal after that would end the process before the log
+    is written out, with a status as if it had failed.
+    """
+    asyncio.get_running_loop().remove_signal_handler(signal.SIGHUP)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 async def keep_stored(loaded: LoadedConfig) -> None:

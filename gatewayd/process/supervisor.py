@@ -23,7 +23,7 @@ from gatewayd.process.calls import Faulty, Refused
 from gatewayd.process.channel import pack
 from gatewayd.process.child import LOOK_SECONDS, LOOKS, Child, ChildFailed
 from gatewayd.process.node import Answer
-from gatewayd.process.reload import Reloader, keep_stored
+from gatewayd.process.reload import Reloader, ignore_hangups, keep_stored
 from gatewayd.process.shared import make_shared_file
 from gatewayd.process.sockets import url_of
 from gatewayd.telemetry.metrics import Metrics
@@ -100,6 +100,7 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGHUP, hangup.set)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
         async with AsyncExitStack() as stack:  # in the end undone from the last to the first
+            stack.callback(ignore_hangups)
             self._board = stack.enter_context(make_board_file())
             self._shared = stack.enter_context(make_shared_file(len(self._listeners)))
             stack.push_async_callback(self._end_all)

@@ -7,6 +7,7 @@ costs more than a line does.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import stat
@@ -26,13 +27,15 @@ STANDARD: Final = {"stdout": 1, "stderr": 2}
 # Writes to a pipe of at most so many bytes are not mixed with those of other processes (pipe(7)).
 _PIPE_BYTES = 4096
 _NEWLINE = ord("\n")
+_UNREAD = -1  # in the place of a descriptor: a named pipe cannot be opened while nobody reads it
 _STUCK_SECONDS = 0.5  # for a destination that takes nothing, beyond the time at the end
 
 
 class LineWriter:
     """Writes lines to a file or a standard stream.
 
-    A file is opened again when it was moved or removed, as logrotate does.
+    A file is opened again when it was moved or removed, as logrotate does. Lines for a named pipe
+    that nobody reads fail until somebody does: it may be that its reader starts later, or again.
 
     Args:
         path: ``stdout``, ``stderr``, or a file that is appended to, and made where it is missing.
@@ -69,6 +72,11 @@ class LineWriter:
         self._give_up_at = 0.0
         self._thread = threading.Thread(target=self._run, name=f"lines to {path}", daemon=True)
         self._thread.start()
+
+    @property
+    def unread(self) -> bool:
+        """Whether the destination is a named pipe that nobody had open when it was last tried."""
+        return self._descriptor == _UNREAD
 
     def write(self, line: bytes) -> None:
         """Have a line written, its newline included; never blocks.
@@ -124,7 +132,7 @@ class LineWriter:
             self.failed += self._waiting
             self._waiting = 0
             self._pieces = []
-        if self._path and not self._thread.is_alive():
+        if self._path and not self.unread and not self._thread.is_alive():
             os.close(self._descriptor)
 
     def _run(self) -> None:
@@ -210,14 +218,19 @@ class LineWriter:
     def _follow(self) -> None:
         """Open the file again where it is not the one that stands under its name any more."""
         with suppress(OSError):  # then the lines go where they went before
+            if self.unread:
+                self._descriptor = _open(self._path)
+                self._is_file = self._is_regular()
+                return
             here = os.fstat(self._descriptor)
             try:
                 there = os.stat(self._path)  # noqa: PTH116  # of the same kind as the one above
                 moved = (here.st_dev, here.st_ino) != (there.st_dev, there.st_ino)
             except FileNotFoundError:
                 moved = True
-            if moved:
-                old, self._descriptor = self._descriptor, _open(self._path)
+            if moved and (opened := _open(self._path)) != _UNREAD:
+                old, self._descriptor = self._descriptor, opened
+                self._is_file = self._is_regular()
                 self._torn = False
                 # Last, as it may fail and closes all the same: the number may be another file's or
                 # a client's by now.
@@ -251,7 +264,13 @@ def _open(path: str) -> int:
     # Not for others to read: lines tell who has called what. A named pipe must not wait for its
     # reader, and a device must not become our terminal.
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
-    return os.open(path, flags, 0o640)
+    try:
+        return os.open(path, flags, 0o640)
+    except OSError as error:
+        # Of a socket or a device, the same number tells that it can never be opened like this.
+        if error.errno == errno.ENXIO and stat.S_ISFIFO(os.stat(path).st_mode):  # noqa: PTH116
+            return _UNREAD
+        raise
 
 
 def encodable(text: str) -> str:

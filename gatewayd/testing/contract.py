@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from pydantic import BaseModel
 
-from gatewayd.errors import Reject
+from gatewayd.body import Body
+from gatewayd.errors import Reject, UpstreamReset
 from gatewayd.exchange import Context, Exchange, Response, name_of
 from gatewayd.filter import Filter, FilterConfig
+from gatewayd.headers import Headers
 from gatewayd.pipeline import link
-from gatewayd.testing.exchanges import Recorder, make_exchange
+from gatewayd.testing.exchanges import Recorder, make_exchange, read_body
 from gatewayd.testing.gateways import make_gateway, running
 
 if TYPE_CHECKING:
@@ -29,7 +32,13 @@ if TYPE_CHECKING:
     from gatewayd.gateway import Gateway
 
 
+CANCEL_SECONDS = 5.0
+"""Time for a filter to end when its exchange is cancelled."""
+
 _TOGETHER = 8
+_TURNS = 10  # of the event loop, for what a filter cancels in its turn
+_PIECE = b"{}"
+_CONTENT_TYPES = (None, "text/html", "application/json")
 
 
 class ContractError(AssertionError):
@@ -154,8 +163,8 @@ async def constructs_without_loop(subject: Subject) -> None:
 async def closes_what_it_opens(subject: Subject) -> None:
     """Check that ``close`` leaves no task behind, and works where ``start`` got nowhere."""
     before = asyncio.all_tasks()
-    async with subject.running():
-        pass
+    async with subject.running() as one:
+        await asyncio.gather(_call(one, subject.exchange(), Recorder()), return_exceptions=True)
     left = asyncio.all_tasks() - before
     subject.require(not left, f"leaves tasks behind: {left}")
     config = subject.plugin.Config.model_validate(dict(subject.settings))
@@ -179,23 +188,161 @@ async def keeps_exchanges_apart(subject: Subject) -> None:
         results = await asyncio.gather(
             *(_call(one, exchange, forward) for exchange in exchanges), return_exceptions=True
         )
+        failures = [failure for exchange in exchanges for failure in exchange.finish()]
         added = set(vars(one)) - attributes
-        theirs = [*exchanges, *(each.request for each in exchanges), *answers.values()]
-        added |= {name for name, value in vars(one).items() if any(value is it for it in theirs)}
+        theirs = {id(each.request) for each in exchanges} | set(map(id, answers.values()))
+        theirs |= {id(each) for each in exchanges} | {id(each.id) for each in exchanges}
+        added |= {
+            name
+            for name, value in vars(one).items()
+            if any(id(it) in theirs for it in _within(value))
+        }
+    subject.require(not failures, f"a callback of `on_finish` raised {failures[:1]}")
     subject.require(not added, f"keeps state of exchanges in {sorted(added)}")
     for exchange, result in zip(exchanges, results, strict=True):
-        subject.require(
-            isinstance(result, (Response, Reject)), f"raised {result!r}, which is no refusal"
-        )
+        if isinstance(result, BaseException):
+            subject.require(isinstance(result, Reject), f"raised {result!r}, which is no refusal")
+        else:
+            _require_sendable(subject, result)
         foreign = any(
             result is answer for other, answer in answers.items() if other is not exchange
         )
         subject.require(not foreign, "gave one exchange the response of another")
 
 
+def _within(value: Any) -> Iterator[Any]:
+    """Yield an attribute's value, and what is in it where it is a collection."""
+    yield value
+    if isinstance(value, (dict, list, set, deque)):
+        yield from value
+    if isinstance(value, dict):
+        yield from value.values()
+
+
+def _require_sendable(subject: Subject, response: Any) -> None:
+    subject.require(isinstance(response, Response), f"returned {response!r}, which is no Response")
+    subject.require(
+        isinstance(response.body, (bytes, Body)),
+        f"gave a response the body {response.body!r}, which is neither bytes nor a Body",
+    )
+
+
+class _Source(Body):
+    """A body of one piece, which may break off after it, and knows whether it was closed."""
+
+    def __init__(self, broken: Exception | None = None) -> None:
+        super().__init__(None if broken else len(_PIECE))
+        self._pieces = [_PIECE]
+        self._broken = broken
+        self.closed = False
+        self.used = False
+
+    async def read(self) -> bytes:
+        self.used = True
+        if self._pieces:
+            return self._pieces.pop()
+        if self._broken is not None:
+            raise self._broken
+        return b""
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+class _Tunnel:
+    closed = False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+async def passes_bodies(subject: Subject) -> None:
+    """Check that streams are taken: a whole one is closed, a broken one is not made to look whole.
+
+    So is a tunnel, and the body of a request. Responses are of several content types, as a filter
+    may change some of them only.
+    """
+    async with subject.running() as one:
+        for content_type in _CONTENT_TYPES:
+            headers = {} if content_type is None else {"Content-Type": content_type}
+            await _abandon_response(subject, one, headers)
+            await _break_response(subject, one, headers)
+        await _send_request(subject, one)
+        await _switch_protocols(subject, one)
+
+
+async def _answer(
+    subject: Subject, one: Filter[Any], exchange: Exchange, answer: Response
+) -> Response | None:
+    """Return what the filter makes of a response; ``None`` where it refuses, or answers itself."""
+    forward = Recorder(lambda _: answer)
+    try:
+        response = await one(exchange, forward)
+    except Reject:
+        return None
+    except Exception as error:
+        subject.fail(f"raised {error!r} where a response is a stream")
+    _require_sendable(subject, response)
+    return response if forward.exchanges else None
+
+
+async def _abandon_response(subject: Subject, one: Filter[Any], headers: Mapping[str, str]) -> None:
+    source = _Source()
+    exchange = subject.exchange()
+    answer = Response(200, Headers.of(headers.items()), source)
+    response = await _answer(subject, one, exchange, answer)
+    if response is not None and isinstance(response.body, Body):
+        await response.body.aclose()
+        subject.require(source.closed, "its response's `aclose` does not close the body behind it")
+    exchange.finish()
+
+
+async def _break_response(subject: Subject, one: Filter[Any], headers: Mapping[str, str]) -> None:
+    broken = _Source(UpstreamReset("broken off by the contract", sent=True))
+    exchange = subject.exchange()
+    answer = Response(200, Headers.of(headers.items()), broken)
+    response = await _answer(subject, one, exchange, answer)
+    if response is not None and response.status < 500:
+        try:
+            await read_body(response)
+        except Exception:
+            return
+        finally:
+            exchange.finish()
+        subject.require(not broken.used, "makes a response that broke off look complete")
+
+
+async def _send_request(subject: Subject, one: Filter[Any]) -> None:
+    exchange = subject.exchange()
+    exchange.request.method = "POST"
+    exchange.request.body = _Source()
+    forward = Recorder()
+    try:
+        await one(exchange, forward)
+    except Reject:
+        return
+    except Exception as error:
+        subject.fail(f"raised {error!r} where a request's body is a stream")
+    finally:
+        exchange.finish()
+    subject.require(not forward.bodies or forward.bodies[-1], "loses the body of a request")
+
+
+async def _switch_protocols(subject: Subject, one: Filter[Any]) -> None:
+    exchange, tunnel = subject.exchange(), _Tunnel()
+    exchange.request.upgrade = "websocket"
+    response = await _answer(subject, one, exchange, Response(101, tunnel=tunnel))
+    exchange.finish()
+    if response is not None:
+        subject.require(
+            response.tunnel is tunnel or tunnel.closed, "loses the tunnel of a 101 response"
+        )
+
+
 async def passes_cancellation(subject: Subject) -> None:
     """Check that a cancelled exchange ends, and is neither answered nor forwarded once more."""
     entered = asyncio.Event()
+    never: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
     tried_again = False
 
     async def forward(_: Exchange) -> Response:
@@ -204,7 +351,6 @@ async def passes_cancellation(subject: Subject) -> None:
             tried_again = True
             raise Reject(503, "refused_by_contract", "The client has left.")
         entered.set()
-        never: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
         return await never
 
     async with subject.running() as one:
@@ -214,11 +360,17 @@ async def passes_cancellation(subject: Subject) -> None:
         arrival.cancel()
         forwarded = entered.is_set()
         call.cancel()
-        await asyncio.wait([call])
+        await asyncio.wait([call], timeout=CANCEL_SECONDS)
+        if not call.done():
+            call.get_coro().close()  # else the loop could not end
+            subject.fail("swallows the cancellation of an exchange, and goes on")
         if forwarded:
             subject.require(
                 call.cancelled() and not tried_again, "swallows the cancellation of an exchange"
             )
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+            subject.require(never.done(), "leaves running what it has forwarded")
         elif not call.cancelled():
             call.exception()  # it answered or refused by itself
 
@@ -252,6 +404,7 @@ CHECKS: tuple[Callable[[Subject], Awaitable[None]], ...] = (
     constructs_without_loop,
     closes_what_it_opens,
     keeps_exchanges_apart,
+    passes_bodies,
     passes_cancellation,
     passes_refusals,
 )

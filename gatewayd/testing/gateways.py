@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
+from gatewayd.cancellation import is_cancelled
 from gatewayd.config.schema import RouteConfig, ServiceConfig
-from gatewayd.errors import ConnectFailure
+from gatewayd.errors import ConnectFailure, GatewayError
 from gatewayd.gateway import Gateway, KeptState
 from gatewayd.readiness import Readiness
 from gatewayd.registry import Plugins
@@ -110,6 +112,9 @@ async def running(
         settings: Its settings, as they stand in the configuration.
         gateway: What it is given; :func:`make_gateway` makes one where absent.
 
+    Raises:
+        GatewayError: its ``close`` lets out that a task was cancelled.
+
     """
     host = make_gateway() if gateway is None else gateway
     one = plugin(plugin.Config.model_validate(dict(settings or {})), host)
@@ -117,7 +122,14 @@ async def running(
         await one.start()
         yield one
     finally:
-        await one.close()
+        try:
+            await one.close()
+        except asyncio.CancelledError as error:
+            if is_cancelled():
+                raise
+            raise GatewayError(
+                f"filter {one.name!r}: its close awaits what it has cancelled; suppress that there"
+            ) from error
         failures = await host.close()
     if failures:
         raise ExceptionGroup(f"filter {one.name!r} keeps what cannot be closed", failures)

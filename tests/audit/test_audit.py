@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import signal
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -301,6 +302,18 @@ async def test_rows_are_deleted_after_the_retention(store: Store) -> None:
         await audit.flush()
         await audit._purge()
     assert [row["action"] for row in await store.audit_logs.recent()] == ["authentication"]
+
+
+async def test_a_clock_that_is_set_ahead_makes_no_row_old(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = time.time_ns()
+    await store.audit_logs.append([DENIAL.row(now // 1000, "n1")])
+    monkeypatch.setattr(time, "time_ns", lambda: now + 9_601 * 3_600_000_000_000)
+    async with Trail(store) as audit:
+        await audit._purge()
+    assert len(await store.audit_logs.recent()) == 1
+    assert "the clock is 400 days ahead since the start" in caplog.text
 
 
 async def test_one_event_at_once(store: Store, tmp_path: Path) -> None:

@@ -661,6 +661,19 @@ async def test_lines_beyond_the_queue_are_counted_and_no_exchange_waits(tmp_path
     assert dropped.labels("full").value > 700
 
 
+async def test_a_pipe_that_nobody_reads_is_told_and_keeps_nothing_from_starting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pipe = tmp_path / "access.log"
+    os.mkfifo(pipe)
+    gateway = make_gateway()
+    async with running(AccessLog, {"path": str(pipe)}, gateway=gateway) as access_log:
+        access_log.report([ended(make_exchange())])
+    dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))
+    assert dropped.labels("failed").value == 1
+    assert f"nobody reads {pipe}" in caplog.text
+
+
 async def test_a_destination_that_cannot_be_opened_is_named_with_its_key(tmp_path: Path) -> None:
     path = tmp_path / "missing" / "access.log"
     with pytest.raises(ConfigError, match="No such file") as caught:
@@ -709,6 +722,7 @@ async def test_a_reload_keeps_the_destination_of_the_same_settings(
         {"always": ["6xx"]},
         {"request_headers": ["X Tenant"]},
         {"redact_headers": [""]},
+        {"exclude_paths": ["health"]},
         {"redact_query": [""]},
         {"queue_size": 99},
         {"interval": float("inf")},

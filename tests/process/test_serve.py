@@ -260,6 +260,20 @@ def test_sigterm_lets_exchanges_end(start: Start, origin: HeldOrigin, workers: i
 
 
 @BOTH
+def test_hangups_up_to_the_end_do_not_make_it_a_failure(start: Start, workers: int) -> None:
+    gateway = start(workers)
+    gateway.signal(signal.SIGTERM)
+
+    def ended() -> bool:
+        if gateway.running:
+            gateway.signal(signal.SIGHUP)
+        return not gateway.running
+
+    wait_until(ended, 10, "the end")
+    assert gateway.wait() == 0
+
+
+@BOTH
 def test_a_second_signal_breaks_exchanges_off(
     start: Start, origin: HeldOrigin, workers: int
 ) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,11 +13,12 @@ import pytest
 from gatewayd.config.load import load
 from gatewayd.config.schema import ServerConfig
 from gatewayd.errors import ConfigError
+from gatewayd.process.alone import serve_alone
 from gatewayd.process.board import make_board_file
 from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
 from gatewayd.process.shared import make_shared_file
-from gatewayd.process.sockets import bind_listeners, url_of
+from gatewayd.process.sockets import ListenError, bind_listeners, url_of
 from gatewayd.process.worker import Worker
 
 if TYPE_CHECKING:
@@ -103,6 +105,24 @@ async def test_a_worker_that_stops_is_not_ready_and_accepts_nobody(running: Runn
     await serving
     with pytest.raises(aiohttp.ClientConnectorError):
         await running.status("/ready")
+
+
+async def test_where_the_admin_address_is_taken_nobody_is_served_to_be_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served: list[Worker] = []
+
+    async def start(worker: Worker, _: LoadedConfig) -> None:
+        served.append(worker)
+
+    monkeypatch.setattr(Worker, "start", start)
+    (listener,) = bind_listeners(ServerConfig(port=0))
+    with socket.create_server(("127.0.0.1", 0)) as taken, listener:
+        admin = f'[admin]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
+        loaded = make_config(tmp_path, "old", admin)
+        with pytest.raises(ListenError, match="address already in use"):
+            await serve_alone(loaded, lambda: loaded, listener)
+    assert served == []
 
 
 async def test_a_system_without_room_for_processes_is_a_failure(

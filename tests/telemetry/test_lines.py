@@ -6,6 +6,7 @@ import errno
 import fcntl
 import math
 import os
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -342,8 +343,8 @@ def test_a_write_that_does_not_return_is_counted_once(
     lines.close(0)
     failed = lines.failed
     assert failed > 0
-    os.close(reader)  # the write fails now
     thread = next(one for one in threading.enumerate() if one.name == "lines to stdout")
+    os.close(reader)  # the write fails now, and the thread ends
     thread.join(10)
     os.close(end)
     assert lines.failed == failed
@@ -372,10 +373,44 @@ def test_a_file_that_cannot_be_made(tmp_path: Path) -> None:
         writer(tmp_path / "nowhere" / "log")
 
 
-def test_a_pipe_without_a_reader_is_an_error_and_no_wait(tmp_path: Path) -> None:
+def test_lines_for_a_pipe_without_a_reader_fail_until_there_is_one(tmp_path: Path) -> None:
+    """A worker that starts while whoever reads the log restarts must start all the same."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    lines = writer(path)
+    lines.write(b"lost\n")
+    wait_until(lambda: lines.failed == 1, 10, "a line that is counted")
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    lines.write(b"read\n")
+    lines.close(10)
+    received = read_some(reader)
+    os.close(reader)
+    assert (received, lines.failed) == (b"read\n", 1)
+
+
+def test_a_pipe_that_nobody_ever_reads_is_closed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(OSError, match="No such device"):
-        writer(tmp_path / "pipe")
+    lines = writer(tmp_path / "pipe")
+    lines.write(b"lost\n")
+    lines.close(10)
+    assert (lines.unread, lines.failed) == (True, 1)
+
+
+def test_a_pipe_without_a_reader_does_not_take_the_place_of_a_file(tmp_path: Path) -> None:
+    path, moved = tmp_path / "log", tmp_path / "log.1"
+    lines = writer(path)
+    path.rename(moved)
+    os.mkfifo(path)
+    lines.write(b"kept\n")
+    lines.close(10)
+    assert (moved.read_bytes(), lines.failed) == (b"kept\n", 0)
+
+
+def test_a_socket_is_an_error(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket"))
+        with pytest.raises(OSError, match="No such device"):
+            writer(tmp_path / "socket")
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import import_module
 from typing import Any
 
 import pytest
 from pydantic import ConfigDict
 
-from gatewayd import Exchange, Filter, FilterConfig, Forward, Key, Reject, Response
-from gatewayd.testing import CHECKS, ContractError, Subject, contract
+from gatewayd import Body, Exchange, Filter, FilterConfig, Forward, Key, Reject, Response
+from gatewayd.testing import CHECKS, ContractError, Subject, contract, read_body
 
 TENANT: Key[str] = Key("tenant")
 
@@ -218,7 +219,164 @@ class GenerousObserver(Good):
         return Response(200)
 
 
+class Impatient(Good):
+    """A filter whose close awaits what it has cancelled."""
+
+    async def start(self) -> None:
+        self.task = asyncio.create_task(asyncio.Event().wait())
+
+    async def close(self) -> None:
+        self.task.cancel()
+        await self.task
+
+
+class Scattering(Good):
+    """A filter that leaves a task of an exchange behind."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        self.gateway.log.debug("%s", asyncio.create_task(asyncio.Event().wait()))
+        return await forward(exchange)
+
+
+class Collecting(Good):
+    """A filter that notes every exchange, and forgets none."""
+
+    def __init__(self, config: FilterConfig, gateway: Any) -> None:
+        super().__init__(config, gateway)
+        self.seen: dict[str, float] = {}
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        self.seen[exchange.id] = 1.0
+        return await forward(exchange)
+
+
+class Presuming(Good):
+    """A filter that takes for granted at the end that there is a route."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        exchange.on_finish(lambda ended, _: print(ended.route.name))  # type: ignore[union-attr]
+        return await forward(exchange)
+
+
+class Empty(Good):
+    """A filter that forgets to return the response."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        await forward(exchange)
+        return None  # type: ignore[return-value]
+
+
+class Textual(Good):
+    """A filter that gives a response a body of text."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        response = await forward(exchange)
+        response.body = "text"  # type: ignore[assignment]
+        return response
+
+
+class Shouting(Good):
+    """A filter that forgets that a body may be a stream."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        response = await forward(exchange)
+        response.body = response.body.upper()  # type: ignore[union-attr]
+        return response
+
+
+class Wrapped(Body):
+    """A body that closes nothing."""
+
+    def __init__(self, source: Body) -> None:
+        super().__init__(source.length)
+        self._source = source
+
+    async def read(self) -> bytes:
+        return await self._source.read()
+
+    async def aclose(self) -> None:
+        pass
+
+
+class Covered(Wrapped):
+    """A body that ends where the one behind it fails."""
+
+    async def read(self) -> bytes:
+        try:
+            return await super().read()
+        except Exception:
+            return b""
+
+    async def aclose(self) -> None:
+        await self._source.aclose()
+
+
+class Wrapping(Good):
+    """A filter that puts a body around HTML."""
+
+    around: type[Wrapped] = Wrapped
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        response = await forward(exchange)
+        if response.headers.get("Content-Type") == "text/html" and isinstance(response.body, Body):
+            response.body = self.around(response.body)
+        return response
+
+
+class Covering(Wrapping):
+    """A filter that hides that a body broke off."""
+
+    around = Covered
+
+
+class Hungry(Good):
+    """A filter that reads the body of a request, and does not put it back."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        await read_body(exchange.request)
+        return await forward(exchange)
+
+
+class Rebuilding(Good):
+    """A filter that makes a response of its own, and forgets what a response may have."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        response = await forward(exchange)
+        return Response(response.status, response.headers, response.body)
+
+
+class Defiant(Good):
+    """A filter that does something else when its exchange is cancelled."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        try:
+            return await forward(exchange)
+        except asyncio.CancelledError:
+            await asyncio.Event().wait()
+            raise
+
+
+class Shielding(Good):
+    """A filter that leaves running what it has forwarded."""
+
+    async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
+        return await asyncio.shield(asyncio.ensure_future(forward(exchange)))
+
+
 BROKEN = [
+    (Impatient, "closes_what_it_opens"),
+    (Scattering, "closes_what_it_opens"),
+    (Collecting, "keeps_exchanges_apart"),
+    (Presuming, "keeps_exchanges_apart"),
+    (Empty, "keeps_exchanges_apart"),
+    (Textual, "passes_bodies"),
+    (Shouting, "passes_bodies"),
+    (Wrapping, "passes_bodies"),
+    (Covering, "passes_bodies"),
+    (Hungry, "passes_bodies"),
+    (Rebuilding, "passes_bodies"),
+    (Defiant, "passes_cancellation"),
+    (Shielding, "passes_cancellation"),
     (Misnamed, "has_one_name"),
     (Mutable, "has_strict_settings"),
     (Lenient, "has_strict_settings"),
@@ -257,7 +415,11 @@ async def failed(subject: Subject) -> set[str]:
 
 
 @pytest.mark.parametrize(("plugin", "check"), BROKEN)
-async def test_finds_what_is_broken(plugin: type[Filter[Any]], check: str) -> None:
+async def test_finds_what_is_broken(
+    plugin: type[Filter[Any]], check: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The package's attribute of that name is the function.
+    monkeypatch.setattr(import_module("gatewayd.testing.contract"), "CANCEL_SECONDS", 0.05)
     assert check in await failed(Subject(plugin))
 
 

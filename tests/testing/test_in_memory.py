@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import pytest
+from pydantic import model_validator
 
 from gatewayd import (
     ConfigError,
@@ -47,6 +48,24 @@ class Fragile(Greeting):
 
     async def start(self) -> None:
         raise ConnectionError("no redis")
+
+
+class Asserting(Greeting):
+    """Has settings that are refused without a reason."""
+
+    class Config(FilterConfig):
+        """Settings."""
+
+        @model_validator(mode="after")
+        def _check(self) -> Self:
+            raise AssertionError
+
+
+async def test_settings_that_are_refused_without_a_reason_are_an_error_that_says_so() -> None:
+    config = CONFIG.replace('"balancer"', '"greeting", "balancer"')
+    with pytest.raises(ConfigError, match=r"filters\.greeting: refused, with no reason given"):
+        async with in_memory(config, filters=[Asserting]):
+            pass
 
 
 async def test_requests_are_normalised_and_routed() -> None:

@@ -53,6 +53,9 @@ class AccessLog(Filter[AccessLogConfig]):
             reason = error.strerror or str(error)
             message = f"{config.path} cannot be written to: {reason}"
             raise ConfigError(ConfigIssue(message, key="filters.access_log.path")) from error
+        if self._destination.unread:
+            text = "nobody reads %s: lines of the access log are dropped until somebody does"
+            self.gateway.log.warning(text, config.path)
 
     def report(self, exchanges: Sequence[Exchange]) -> None:
         """See :meth:`gatewayd.Filter.report`."""
@@ -90,6 +93,11 @@ class _Destination:
         self._full, self._failed = dropped.labels("full"), dropped.labels("failed")
         self._seen = 0, 0
         metrics.on_read(self._count)
+
+    @property
+    def unread(self) -> bool:
+        """Whether it is a named pipe that nobody has open."""
+        return self._lines.unread
 
     def _count(self) -> None:
         full, failed = self._lines.full, self._lines.failed

@@ -31,7 +31,7 @@ class AccessLogConfig(FilterConfig):
     """Share of the exchanges that are logged."""
     always: tuple[StatusPattern, ...] = ("4xx", "5xx")
     """Statuses that are logged whatever the ratio."""
-    exclude_paths: frozenset[str] = frozenset()
+    exclude_paths: frozenset[Annotated[str, Field(pattern="^/")]] = frozenset()
     """Paths that are not logged, such as `/health`; refusals and failures are."""
     request_headers: tuple[HeaderName, ...] = ()
     """Fields of the request to log as `http.request.header.NAME`."""
