@@ -14,10 +14,10 @@ from gatewayd.server.entry import make_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from gatewayd.chain import Step
     from gatewayd.config.load import LoadedConfig
     from gatewayd.exchange import Request
     from gatewayd.generation import Generation
-    from gatewayd.pipeline import Step
     from gatewayd.routing.route import Route
     from gatewayd.routing.table import Verdict
 

@@ -17,11 +17,11 @@ from gatewayd.telemetry.tracing import get_trace_id
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from gatewayd.chain import Step
     from gatewayd.exchange import Exchange
     from gatewayd.filter import Filter
     from gatewayd.generation import Generation
     from gatewayd.observation import Visit
-    from gatewayd.pipeline import Step
     from gatewayd.routing.table import Verdict
 
 MAX_CANDIDATES = 50

@@ -24,10 +24,10 @@ from aiohttp.web_protocol import RequestHandler
 
 from gatewayd.body import BodyClosedError, StreamBody
 from gatewayd.cancellation import is_cancelled
+from gatewayd.chain import respond_to
 from gatewayd.errors import GatewayError, Reject, forget_frames, problem_response
 from gatewayd.exchange import Exchange, new_request_id
 from gatewayd.http1.framing import encode_chunk, encode_last_chunk
-from gatewayd.pipeline import respond_to
 from gatewayd.server.entry import HTTP_1_1
 from gatewayd.server.reader import WAIT, RequestReader
 from gatewayd.server.response import (

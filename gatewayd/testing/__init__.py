@@ -20,10 +20,11 @@ A filter among others, with routes::
 """
 
 from gatewayd.testing.clock import FakeClock
-from gatewayd.testing.contract import CHECKS, ContractError, Subject, contract
+from gatewayd.testing.contract import CHECKS, contract
 from gatewayd.testing.exchanges import Recorder, make_exchange, read_body
 from gatewayd.testing.gateways import make_gateway, make_service, running
 from gatewayd.testing.in_memory import InMemoryGateway, in_memory
+from gatewayd.testing.subject import ContractError, Subject
 
 __all__ = [
     "CHECKS",

@@ -10,23 +10,21 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import deque
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel
 
-from gatewayd.body import Body
-from gatewayd.errors import Reject, UpstreamReset
-from gatewayd.exchange import Context, Exchange, Response, name_of
+from gatewayd.chain import link
+from gatewayd.errors import Reject
+from gatewayd.exchange import Context, Exchange, Response
 from gatewayd.filter import Filter, FilterConfig
-from gatewayd.headers import Headers
-from gatewayd.pipeline import link
-from gatewayd.testing.exchanges import Recorder, make_exchange, read_body
-from gatewayd.testing.gateways import make_gateway, running
+from gatewayd.testing.exchanges import Recorder
+from gatewayd.testing.gateways import make_gateway
+from gatewayd.testing.stream_checks import passes_bodies
+from gatewayd.testing.subject import Subject
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping
-    from contextlib import AbstractAsyncContextManager
 
     from gatewayd.filter import Forward
     from gatewayd.gateway import Gateway
@@ -37,49 +35,6 @@ CANCEL_SECONDS = 5.0
 
 _TOGETHER = 8
 _TURNS = 10  # of the event loop, for what a filter cancels in its turn
-_PIECE = b"{}"
-_CONTENT_TYPES = (None, "text/html", "application/json")
-
-
-class ContractError(AssertionError):
-    """A filter breaks its contract."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A filter under test.
-
-    Attributes:
-        plugin: The filter class.
-        settings: Settings to construct it with.
-        values: A value for each attribute and key in its ``requires``.
-        gateway: What it is given.
-
-    """
-
-    plugin: type[Filter[Any]]
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    values: Mapping[Context, Any] = field(default_factory=dict)
-    gateway: Gateway = field(default_factory=make_gateway)
-
-    def running(self) -> AbstractAsyncContextManager[Filter[Any]]:
-        """Run the filter."""
-        return running(self.plugin, self.settings, gateway=self.gateway)
-
-    def require(self, condition: object, message: str) -> None:
-        """Raise :class:`ContractError` unless ``condition`` holds."""
-        if not condition:
-            self.fail(message)
-
-    def fail(self, message: str) -> NoReturn:
-        """Raise :class:`ContractError`."""
-        raise ContractError(f"filter {self.plugin.name!r}: {message}")
-
-    def exchange(self) -> Exchange:
-        """Make an exchange in which all that the filter requires is set."""
-        missing = self.plugin.requires - self.values.keys()
-        self.require(not missing, f"give a value for {sorted(map(name_of, missing))}")
-        return make_exchange(values=self.values)
 
 
 async def contract(
@@ -203,7 +158,7 @@ async def keeps_exchanges_apart(subject: Subject) -> None:
         if isinstance(result, BaseException):
             subject.require(isinstance(result, Reject), f"raised {result!r}, which is no refusal")
         else:
-            _require_sendable(subject, result)
+            subject.require_sendable(result)
         foreign = any(
             result is answer for other, answer in answers.items() if other is not exchange
         )
@@ -217,126 +172,6 @@ def _within(value: Any) -> Iterator[Any]:
         yield from value
     if isinstance(value, dict):
         yield from value.values()
-
-
-def _require_sendable(subject: Subject, response: Any) -> None:
-    subject.require(isinstance(response, Response), f"returned {response!r}, which is no Response")
-    subject.require(
-        isinstance(response.body, (bytes, Body)),
-        f"gave a response the body {response.body!r}, which is neither bytes nor a Body",
-    )
-
-
-class _Source(Body):
-    """A body of one piece, which may break off after it, and knows whether it was closed."""
-
-    def __init__(self, broken: Exception | None = None) -> None:
-        super().__init__(None if broken else len(_PIECE))
-        self._pieces = [_PIECE]
-        self._broken = broken
-        self.closed = False
-        self.used = False
-
-    async def read(self) -> bytes:
-        self.used = True
-        if self._pieces:
-            return self._pieces.pop()
-        if self._broken is not None:
-            raise self._broken
-        return b""
-
-    async def aclose(self) -> None:
-        self.closed = True
-
-
-class _Tunnel:
-    closed = False
-
-    def close(self) -> None:
-        self.closed = True
-
-
-async def passes_bodies(subject: Subject) -> None:
-    """Check that streams are taken: a whole one is closed, a broken one is not made to look whole.
-
-    So is a tunnel, and the body of a request. Responses are of several content types, as a filter
-    may change some of them only.
-    """
-    async with subject.running() as one:
-        for content_type in _CONTENT_TYPES:
-            headers = {} if content_type is None else {"Content-Type": content_type}
-            await _abandon_response(subject, one, headers)
-            await _break_response(subject, one, headers)
-        await _send_request(subject, one)
-        await _switch_protocols(subject, one)
-
-
-async def _answer(
-    subject: Subject, one: Filter[Any], exchange: Exchange, answer: Response
-) -> Response | None:
-    """Return what the filter makes of a response; ``None`` where it refuses, or answers itself."""
-    forward = Recorder(lambda _: answer)
-    try:
-        response = await one(exchange, forward)
-    except Reject:
-        return None
-    except Exception as error:
-        subject.fail(f"raised {error!r} where a response is a stream")
-    _require_sendable(subject, response)
-    return response if forward.exchanges else None
-
-
-async def _abandon_response(subject: Subject, one: Filter[Any], headers: Mapping[str, str]) -> None:
-    source = _Source()
-    exchange = subject.exchange()
-    answer = Response(200, Headers.of(headers.items()), source)
-    response = await _answer(subject, one, exchange, answer)
-    if response is not None and isinstance(response.body, Body):
-        await response.body.aclose()
-        subject.require(source.closed, "its response's `aclose` does not close the body behind it")
-    exchange.finish()
-
-
-async def _break_response(subject: Subject, one: Filter[Any], headers: Mapping[str, str]) -> None:
-    broken = _Source(UpstreamReset("broken off by the contract", sent=True))
-    exchange = subject.exchange()
-    answer = Response(200, Headers.of(headers.items()), broken)
-    response = await _answer(subject, one, exchange, answer)
-    if response is not None and response.status < 500:
-        try:
-            await read_body(response)
-        except Exception:
-            return
-        finally:
-            exchange.finish()
-        subject.require(not broken.used, "makes a response that broke off look complete")
-
-
-async def _send_request(subject: Subject, one: Filter[Any]) -> None:
-    exchange = subject.exchange()
-    exchange.request.method = "POST"
-    exchange.request.body = _Source()
-    forward = Recorder()
-    try:
-        await one(exchange, forward)
-    except Reject:
-        return
-    except Exception as error:
-        subject.fail(f"raised {error!r} where a request's body is a stream")
-    finally:
-        exchange.finish()
-    subject.require(not forward.bodies or forward.bodies[-1], "loses the body of a request")
-
-
-async def _switch_protocols(subject: Subject, one: Filter[Any]) -> None:
-    exchange, tunnel = subject.exchange(), _Tunnel()
-    exchange.request.upgrade = "websocket"
-    response = await _answer(subject, one, exchange, Response(101, tunnel=tunnel))
-    exchange.finish()
-    if response is not None:
-        subject.require(
-            response.tunnel is tunnel or tunnel.closed, "loses the tunnel of a 101 response"
-        )
 
 
 async def passes_cancellation(subject: Subject) -> None:
