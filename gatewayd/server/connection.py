@@ -22,16 +22,13 @@ from typing import TYPE_CHECKING, cast
 
 from aiohttp.web_protocol import RequestHandler
 
-from gatewayd.body import BodyClosedError, StreamBody
 from gatewayd.cancellation import is_cancelled
 from gatewayd.chain import respond_to
-from gatewayd.errors import GatewayError, Reject, forget_frames, problem_response
+from gatewayd.errors import Reject, forget_frames, problem_response
 from gatewayd.exchange import Exchange, new_request_id
-from gatewayd.http1.framing import encode_chunk, encode_last_chunk
 from gatewayd.server.entry import HTTP_1_1
 from gatewayd.server.reader import WAIT, RequestReader
 from gatewayd.server.response import (
-    CHUNKED_BODY,
     CLOSE,
     LENGTH,
     NONE,
@@ -39,6 +36,7 @@ from gatewayd.server.response import (
     encode_interim,
     frame,
 )
+from gatewayd.server.streaming import copy_body
 from gatewayd.timers import NEVER
 from gatewayd.unsent import count_taken
 
@@ -274,7 +272,7 @@ class ClientConnection(RequestHandler):
         body = cast("bytes", response.body)  # a problem document is short and complete
         self._keep_open = False
         head = encode_head(response, LENGTH, len(body), _CONNECTION_CLOSE)
-        self._write(head if self._reader.asks_head else head + body)
+        self.write(head if self._reader.asks_head else head + body)
 
     def _send(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
         """Send a response; return what to wait for where it does not fit in one write."""
@@ -294,11 +292,11 @@ class ClientConnection(RequestHandler):
         if type(body) is not bytes:
             return self._send_stream(exchange, head, cast("Body", body), framing)
         if framing == NONE:
-            self._write(head)
+            self.write(head)
         else:
-            self._write(head + body)
+            self.write(head + body)
             exchange.sent = len(body)
-        return self._drain() if self._paused else None
+        return self.drain() if self._paused else None
 
     async def _send_instead(
         self, exchange: Exchange, response: Response, error: Exception
@@ -313,9 +311,9 @@ class ClientConnection(RequestHandler):
     async def _send_stream(self, exchange: Exchange, head: bytes, body: Body, framing: str) -> None:
         try:
             if framing == NONE:
-                self._write(head)
+                self.write(head)
             else:
-                await self._copy_body(exchange, head, body, framing)
+                await copy_body(self, exchange, head, body, framing)
         except BaseException:
             # Part of the response is out: only the end of the connection can tell that it is
             # incomplete (RFC 9112 section 8).
@@ -323,29 +321,6 @@ class ClientConnection(RequestHandler):
             raise
         finally:
             await body.aclose()
-
-    async def _copy_body(self, exchange: Exchange, head: bytes, body: Body, framing: str) -> None:
-        """Write the body's pieces, the first one together with the head if it is there."""
-        left = body.length
-        if not (isinstance(body, StreamBody) and body.ready):
-            self._write(head)
-            head = b""
-        while piece := await _read(exchange, body):
-            if left is not None:
-                left -= len(piece)
-                if left < 0:
-                    raise _faulty(exchange, ValueError("it is longer than declared"))
-            self._write(head + (encode_chunk(piece) if framing == CHUNKED_BODY else piece))
-            exchange.sent += len(piece)
-            head = b""
-            if self._paused:
-                await self._drain()
-        if left:
-            raise _faulty(exchange, ValueError("it is shorter than declared"))
-        if framing == CHUNKED_BODY:
-            head += encode_last_chunk(body.trailers)
-        if head:
-            self._write(head)
 
     async def _run_tunnel(self, request: Request, response: Response) -> None:
         """Send the 101 and carry bytes until both ends are done."""
@@ -355,7 +330,7 @@ class ClientConnection(RequestHandler):
             raise ConnectionResetError("the client closed the connection")
         protocol = (request.upgrade or "").encode("latin-1")
         fields = b"Connection: Upgrade\r\nUpgrade: %b\r\n" % protocol
-        self._write(encode_head(response, NONE, None, fields))
+        self.write(encode_head(response, NONE, None, fields))
         self._keep_open = False
         try:
             await response.tunnel.run(transport, self._reader.close())
@@ -365,13 +340,16 @@ class ClientConnection(RequestHandler):
 
     # --- writing -----------------------------------------------------------------------------
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> bool:
+        """Write to the client; return whether so much is unsent that :meth:`drain` is due."""
         transport = self.transport
         if transport is None or transport.is_closing():
             raise ConnectionResetError("the client closed the connection")
         transport.write(data)
+        return self._paused
 
-    async def _drain(self) -> None:
+    async def drain(self) -> None:
+        """Wait until the client has taken most of what is unsent."""
         self._await_client()
         try:
             await self._drain_helper()
@@ -460,26 +438,3 @@ _OVERLOADED = Reject(
 def _finish(exchange: Exchange, error: BaseException | None) -> None:
     for failed in exchange.finish(error):
         logger.error("exchange %s: a callback failed", exchange.id, exc_info=failed)
-
-
-async def _read(exchange: Exchange, body: Body) -> bytes:
-    """Read on; whatever ends the body early ends the client's connection."""
-    try:
-        return await body.read()
-    except (GatewayError, ConnectionError, BodyClosedError) as error:  # the instance has left, say
-        raise ConnectionError(f"the response's body broke off: {error}") from error
-    except Exception as error:
-        raise _faulty(exchange, error) from error
-    except asyncio.CancelledError as error:
-        if is_cancelled():
-            raise
-        raise _faulty(exchange, error) from error
-
-
-def _faulty(exchange: Exchange, error: BaseException) -> ConnectionError:
-    """Tell of a body that a filter has made wrong: its client learns only that it broke off."""
-    logger.error(
-        "exchange %s: the response's body failed: %s %s",
-        exchange.id, exchange.request.method, exchange.request.path, exc_info=error,
-    )  # fmt: skip
-    return ConnectionError(f"the response's body failed: {error}")

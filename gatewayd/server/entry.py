@@ -19,6 +19,7 @@ from gatewayd.exchange import Peer, Request
 from gatewayd.headers import CONNECTION_LEVEL, TOKEN, Headers, as_cgi_reads
 from gatewayd.http1.framing import FORBIDDEN_TRAILERS
 from gatewayd.http1.grammar import (
+    BARE_LF,
     CONTENT_LENGTH,
     REQUEST_LINE,
     list_members,
@@ -249,6 +250,31 @@ class Entry:
         if target[:1] != b"/":
             return RequestLine(name, target.decode("latin-1"), None, None, version)
         return self.line_of(name, target, version)
+
+    def check_incomplete(self, data: bytes, known: int) -> None:
+        """Refuse the beginning of a head that can no longer become valid.
+
+        Args:
+            data: The beginning.
+            known: Bytes of it that were checked before.
+
+        Raises:
+            Reject: it is too large, or malformed already.
+
+        """
+        limits = self.limits
+        line_end = data.find(b"\n") + 1
+        if line_end:
+            if line_end > known:  # it has just come: only once
+                self.request_line(data[:line_end].removesuffix(b"\r\n"))
+            if len(data) > limits.max_header_bytes or data.count(b"\n") > limits.max_headers + 1:
+                raise Reject(431, "headers_too_large", "The request head is too large.")
+            if BARE_LF.search(data):
+                raise malformed("A line ends without CR.")
+        elif len(data) > limits.max_target_bytes + 64:  # method and version
+            raise Reject(414, "target_too_long", "The request target is too long.")
+        elif data and not data[:1].isalpha() and data != b"\r":
+            raise malformed("This is not HTTP.")
 
     def line_of(self, method: str, target: bytes, version: tuple[int, int]) -> RequestLine:
         """Make a request line of a target in origin-form.

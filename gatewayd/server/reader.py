@@ -22,7 +22,7 @@ from gatewayd.body import StreamBody
 from gatewayd.errors import Reject
 from gatewayd.exchange import Exchange, drop_interim, new_request_id
 from gatewayd.http1.framing import ChunkedDecoder, FramingError, LengthDecoder
-from gatewayd.http1.grammar import BARE_LF, REQUEST_HEAD, TRAILING_SPACE
+from gatewayd.http1.grammar import REQUEST_HEAD, TRAILING_SPACE
 from gatewayd.server.entry import CHUNKED, HTTP_1_1, make_request, malformed, origin_form
 from gatewayd.timers import NEVER
 
@@ -214,7 +214,7 @@ class RequestReader:
         # RFC 9112 section 2.2: ignore one empty line before a request.
         head, mark, rest = data.removeprefix(_CRLF).partition(_CRLF + _CRLF)
         if not mark:
-            self._check_incomplete(head)
+            entry.check_incomplete(head, len(self._inbox.removeprefix(_CRLF)))
             self._keep(data)
             return
         text, _, block = (head + mark).partition(_CRLF)
@@ -235,23 +235,6 @@ class RequestReader:
             limits = self._generations.current.entry.limits
             self.expires_at = self._clock() + limits.header_timeout
         self._inbox = data
-
-    def _check_incomplete(self, data: bytes) -> None:
-        """Refuse the beginning of a head that can no longer become valid."""
-        entry = self._generations.current.entry
-        limits = entry.limits
-        line_end = data.find(b"\n") + 1
-        if line_end:
-            if line_end > len(self._inbox.removeprefix(_CRLF)):  # it has just come: only once
-                entry.request_line(data[:line_end].removesuffix(_CRLF))
-            if len(data) > limits.max_header_bytes or data.count(b"\n") > limits.max_headers + 1:
-                raise Reject(431, "headers_too_large", "The request head is too large.")
-            if BARE_LF.search(data):
-                raise malformed("A line ends without CR.")
-        elif len(data) > limits.max_target_bytes + 64:  # method and version
-            raise Reject(414, "target_too_long", "The request target is too long.")
-        elif data and not data[:1].isalpha() and data != b"\r":
-            raise malformed("This is not HTTP.")
 
     def _repeated(self, text: bytes, block: bytes, entry: Entry) -> RequestLine | None:
         """Return the request line of a head whose field lines are those of the one before.
