@@ -92,7 +92,7 @@ class Generation:
             )
             self.gateway.record_of = self._record_of
             _check_files(loaded.config)
-            self.pipeline = Pipeline(loaded.config, self.gateway)
+            self.pipeline = Pipeline(loaded.config, self.gateway, self._explain)
         except ConfigError as error:
             raise ConfigError(locate(error.issues, loaded)) from error
         self.kept = kept
@@ -131,7 +131,7 @@ class Generation:
             self.services.update(
                 build_services(config.services, self.gateway, self.kept, self._sweeper)
             )
-            self.pipeline.compile(self._explain)
+            self.pipeline.compile()
         except ConfigError as error:
             raise ConfigError(locate(error.issues, self.loaded)) from error
 

@@ -14,10 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import traceback
 from typing import TYPE_CHECKING, Any, cast
-
-from pydantic import ValidationError
 
 from gatewayd.cancellation import is_cancelled
 from gatewayd.chain import (
@@ -31,36 +28,27 @@ from gatewayd.chain import (
     refuse_preflight,
     respond_to,
 )
-from gatewayd.config.places import dotted
-from gatewayd.declarations import faults_of
-from gatewayd.errors import ConfigError, ConfigIssue, GatewayError
-from gatewayd.exchange import name_of
+from gatewayd.declarations import check_order, faults_of
+from gatewayd.errors import ConfigError, ConfigIssue
+from gatewayd.filter_objects import FilterObjects
 from gatewayd.layers import layers_of, merge
 from gatewayd.registry import PluginError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from gatewayd.config.schema import GatewayConfig
     from gatewayd.exchange import Exchange, Response
     from gatewayd.filter import Filter, Forward
+    from gatewayd.filter_objects import Explain
     from gatewayd.gateway import Gateway
-    from gatewayd.layers import Settings
     from gatewayd.observation import Observation
 
     AnyFilter = Filter[Any]
-    Explain = Callable[[ValidationError, Settings], Sequence[ConfigIssue]]
 
 __all__ = ["Pipeline", "link"]
 
 logger = logging.getLogger("gatewayd.pipeline")
-
-START_SECONDS = 50.0
-"""Time for all filters to start: less than a supervisor gives its workers, as it would kill one
-that can go on with the configuration before."""
-
-CLOSE_SECONDS = 10.0
-"""Time for a filter to close. One that waits for ever would keep the process from ending."""
 
 
 class Pipeline:
@@ -69,6 +57,7 @@ class Pipeline:
     Args:
         config: The configuration.
         gateway: What filters are given.
+        explain: Turns a failed validation of settings into issues with file and line.
 
     Attributes:
         entry: The chain that every exchange enters; it ends with the filter that provides the
@@ -82,25 +71,20 @@ class Pipeline:
     entry: Chain
     run: Forward
 
-    def __init__(self, config: GatewayConfig, gateway: Gateway) -> None:
+    def __init__(self, config: GatewayConfig, gateway: Gateway, explain: Explain) -> None:
         self._config = config
         self._gateway = gateway
         self.chains: dict[tuple[str, str], Chain] = {}
-        self._filters: dict[tuple[str, bytes], AnyFilter] = {}
+        self._filters = FilterObjects(gateway, explain)
         self._linked: dict[tuple[int, ...], Chain] = {}
-        self._started: list[AnyFilter] = []
 
-    def compile(self, explain: Explain) -> None:
+    def compile(self) -> None:
         """Load the filters, make them with their settings, and link the chains.
-
-        Args:
-            explain: Turns a failed validation of settings into issues with file and line.
 
         Raises:
             ConfigError: a filter is missing, out of order, misconfigured, or failed to construct.
 
         """
-        self._explain = explain
         classes = self._load_classes()
         split = 1 + next(
             (i for i, plugin in enumerate(classes) if "route" in plugin.provides), len(classes) - 1
@@ -192,13 +176,13 @@ class Pipeline:
             layers = layers_of(self._config, plugin.name, route=route, service=service)
             settings = merge(plugin.name, layers)
             if settings is not None:
-                steps.append(Step(self._instance(plugin, settings), settings))
+                steps.append(Step(self._filters.get(plugin, settings), settings))
         filters = [step.filter for step in steps]
         key = tuple(map(id, filters))
         linked = self._linked.get(key)
         if linked is None:
             place = "pipeline.filters" if route is None else f"routes[{route}]"
-            _check_order([*before, *map(type, filters)], place, open_end=end is not end_of_pipeline)
+            check_order([*before, *map(type, filters)], place, open_end=end is not end_of_pipeline)
             active = [one for one in filters if not (one.does_nothing or one.reports)]
             forward = link(active, end)
             preflight = link(as_far_as_preflight(filters), refuse_preflight)
@@ -216,31 +200,6 @@ class Pipeline:
                 Observed(tuple(filters), end, len(before), reporters),
             )
         return Chain(tuple(steps), linked.forward, linked.preflight, linked.observed)
-
-    def _instance(self, plugin: type[AnyFilter], settings: Settings) -> AnyFilter:
-        key = (plugin.name, settings.identity)
-        if key not in self._filters:
-            try:
-                config = plugin.Config.model_validate(settings.values)
-            except ValidationError as error:
-                raise ConfigError(self._explain(error, settings)) from error
-            except Exception as error:
-                # Without its text, which may hold a secret, and a chain that a log would write.
-                message = f"filter {plugin.name!r}: a validator of its settings raised {_at(error)}"
-                raise ConfigError(ConfigIssue(message, key=dotted(settings.path))) from None
-            if not isinstance(config, plugin.Config):
-                message = f"filter {plugin.name!r}: a validator of its settings returned {config!r}"
-                hint = "one in mode 'after' has to return self"
-                raise ConfigError(ConfigIssue(message, key=dotted(settings.path), hint=hint))
-            try:
-                self._filters[key] = plugin(config, self._gateway)
-            except ConfigError as error:
-                raise ConfigError([_placed(issue, settings) for issue in error.issues]) from error
-            except Exception as error:
-                logger.exception("filter %s cannot be constructed", plugin.name)
-                message = f"filter {plugin.name!r} cannot be constructed: {error!r}"
-                raise ConfigError(ConfigIssue(message, key=dotted(settings.path))) from error
-        return self._filters[key]
 
     def _dispatch(self, exchange: Exchange) -> Any:
         """Continue into the chain of the route that has been matched."""
@@ -280,7 +239,7 @@ class Pipeline:
     @property
     def filters(self) -> list[AnyFilter]:
         """Every filter object, each once."""
-        return list(self._filters.values())
+        return list(self._filters)
 
     async def start(self) -> None:
         """Start every filter.
@@ -291,36 +250,11 @@ class Pipeline:
                 been closed.
 
         """
-        until = asyncio.get_running_loop().time() + START_SECONDS
-        for one in self.filters:
-            # Before the call: a start that failed half-way is closed as well.
-            self._started.append(one)
-            try:
-                async with asyncio.timeout_at(until) as limit:
-                    await one.start()
-            except ConfigError:
-                await self.close()
-                raise
-            except (Exception, SystemExit, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and is_cancelled():
-                    raise
-                await self.close()
-                late = f" (not within {START_SECONDS:g} s)" if limit.expired() else ""
-                raise GatewayError(
-                    f"filter {one.name!r} failed to start: {error!r}{late}"
-                ) from error
+        await self._filters.start()
 
     async def close(self) -> None:
-        """Close every filter, in reverse order; one that fails is logged, the others follow."""
-        while self._started:
-            one = self._started.pop()
-            try:
-                async with asyncio.timeout(CLOSE_SECONDS):
-                    await one.close()
-            except (Exception, SystemExit, asyncio.CancelledError) as error:
-                if isinstance(error, asyncio.CancelledError) and is_cancelled():
-                    raise
-                logger.exception("filter %s failed to close", one.name)
+        """Close every filter that was started, in reverse order; failures are logged."""
+        await self._filters.close()
 
     async def __call__(self, exchange: Exchange) -> Response:
         """Run an exchange; whatever happens, a response comes back (unless it is cancelled).
@@ -338,41 +272,6 @@ class Pipeline:
             response = respond_to(error, exchange)
         exchange.response = response
         return response
-
-
-def _check_order(classes: Sequence[type[AnyFilter]], place: str, *, open_end: bool) -> None:
-    """Check that all needs are provided before they arise, and that exactly the last is terminal.
-
-    ``open_end``: the list is only the part before the routes' chains, so its end is not judged.
-    """
-    issues = []
-    for index, plugin in enumerate(classes):
-        provided = frozenset[Any]().union(*(earlier.provides for earlier in classes[:index]))
-        for key in sorted(plugin.requires - provided, key=name_of):
-            later = [other.name for other in classes[index + 1 :] if key in other.provides]
-            reason = f"{later[0]!r} provides it only later" if later else "no filter provides it"
-            issues.append(f"filter {plugin.name!r} requires {name_of(key)!r}, but {reason}")
-        if plugin.terminal and index < len(classes) - 1:
-            unreachable = classes[index + 1].name
-            issues.append(f"{unreachable!r} can never run: {plugin.name!r} before it is terminal")
-    if not open_end and not (classes and classes[-1].terminal):
-        last = repr(classes[-1].name) if classes else "no filter"
-        issues.append(f"the pipeline ends with {last}, which does not answer; end with 'upstream'")
-    if issues:
-        raise ConfigError([ConfigIssue(issue, key=place) for issue in issues])
-
-
-def _at(error: Exception) -> str:
-    """Say what kind of error it is, and where it was raised."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {last.filename}:{last.lineno}; it may raise ValueError only"
-
-
-def _placed(issue: ConfigIssue, settings: Settings) -> ConfigIssue:
-    """Complete the key of an issue that a filter found: it knows its settings, not their layer."""
-    layer = settings.origins.get(issue.key.partition(".")[0], settings.path)
-    key = f"{dotted(layer)}.{issue.key}" if issue.key else dotted(layer)
-    return ConfigIssue(issue.message, key=key, hint=issue.hint)
 
 
 def _distinct(issues: Sequence[ConfigIssue]) -> list[ConfigIssue]:

@@ -132,7 +132,7 @@ async def test_filters_start_in_order_and_close_in_reverse_once() -> None:
 async def test_a_filter_that_does_not_start_is_named_and_those_before_it_are_closed(
     failing: str, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatewayd.pipeline.START_SECONDS", 0.05)
+    monkeypatch.setattr("gatewayd.filter_objects.START_SECONDS", 0.05)
     lifecycle = Lifecycle(two=failing)
     with pytest.raises(GatewayError, match=f"filter 'two' failed to start: {says}"):
         await lifecycle.pipeline().start()
@@ -145,7 +145,7 @@ async def test_a_filter_that_does_not_start_is_named_and_those_before_it_are_clo
 async def test_a_filter_that_does_not_close_is_logged_and_the_others_are_closed(
     failing: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gatewayd.pipeline.CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("gatewayd.filter_objects.CLOSE_SECONDS", 0.05)
     lifecycle = Lifecycle(two=failing)
     pipeline = lifecycle.pipeline()
     await pipeline.start()

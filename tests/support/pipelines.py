@@ -145,8 +145,8 @@ def compiled(*filters: str, plugins: Sequence[type[Filter[Any]]] = (), **config:
         services={name: make_service(name, "http://127.0.0.1:9") for name in services},
         plugins=plugins_with(*CLASSES, *plugins),
     )
-    pipeline = Pipeline(model, gateway)
-    pipeline.compile(explain)
+    pipeline = Pipeline(model, gateway, explain)
+    pipeline.compile()
     return pipeline
 
 
