@@ -53,10 +53,10 @@ class Observed:
 
     """
 
-    filters: tuple[AnyFilter, ...]
+    filters: Sequence[AnyFilter]
     end: Forward
     offset: int
-    reporters: tuple[Reporter, ...] = ()
+    reporters: tuple[Reporter, ...]
 
     @cached_property
     def forward(self) -> Forward:
@@ -66,11 +66,10 @@ class Observed:
     @cached_property
     def preflight(self) -> Forward:
         """Runs them as far as the one that answers CORS preflights."""
-        return self._link(as_far_as_preflight(self.filters), refuse_preflight)
+        return self._link(_as_far_as_preflight(self.filters), _refuse_preflight)
 
     def _link(self, filters: Sequence[AnyFilter], end: Forward) -> Forward:
-        forward = _link_observed(filters, end, self.offset)
-        return noting(forward, self.reporters) if self.reporters else forward
+        return _noting(_link_observed(filters, end, self.offset), self.reporters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +88,30 @@ class Chain:
     forward: Forward
     preflight: Forward
     observed: Observed = field(repr=False)
+
+    @classmethod
+    def of(
+        cls, steps: tuple[Step, ...], end: Forward, offset: int, reporters: tuple[Reporter, ...]
+    ) -> Chain:
+        """Link filters.
+
+        Args:
+            steps: The filters in order.
+            end: What follows the last one.
+            offset: Filters of the exchange before the first one.
+            reporters: Who is to be told of the exchanges of this chain; none where all are told of.
+
+        """
+        filters = [step.filter for step in steps]
+        active = [one for one in filters if not (one.does_nothing or one.reports)]
+        forward = link(active, end)
+        preflight = link(_as_far_as_preflight(filters), _refuse_preflight)
+        return cls(
+            steps,
+            _noting(forward, reporters),
+            _noting(preflight, reporters),
+            Observed(filters, end, offset, reporters),
+        )
 
 
 def link(filters: Sequence[AnyFilter], end: Forward) -> Forward:
@@ -115,8 +138,10 @@ def _step(call: Callable[[Exchange, Forward], Any], forward: Forward) -> Forward
     return MethodType(own, call.__self__)  # type: ignore[attr-defined]  # it is a method
 
 
-def noting(forward: Forward, reporters: tuple[Reporter, ...]) -> Forward:
+def _noting(forward: Forward, reporters: tuple[Reporter, ...]) -> Forward:
     """Note who is to be told of the exchanges of this chain."""
+    if not reporters:
+        return forward
 
     def noted(exchange: Exchange) -> Awaitable[Response]:
         exchange.reporters += reporters
@@ -161,14 +186,13 @@ def _link_observed(filters: Sequence[AnyFilter], end: Forward, offset: int) -> F
     return forward
 
 
-def as_far_as_preflight(filters: Sequence[AnyFilter]) -> Sequence[AnyFilter]:
+def _as_far_as_preflight(filters: Sequence[AnyFilter]) -> Sequence[AnyFilter]:
     """Return the filters up to the one that answers preflights; behind it, and without it, 405."""
     answering = [i for i, one in enumerate(filters) if one.answers_preflight]
     return filters[: answering[0] + 1] if answering else ()
 
 
-async def refuse_preflight(exchange: Exchange) -> Response:
-    """Be the end of a chain for preflights: no filter answers them."""
+async def _refuse_preflight(exchange: Exchange) -> Response:
     route = exchange.route
     allowed = ", ".join(sorted((route and route.methods) or ()))
     raise Reject(

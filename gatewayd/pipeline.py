@@ -13,21 +13,11 @@ Filters with equal settings are one object, and routes with the same filters sha
 from __future__ import annotations
 
 import asyncio
-import logging
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from gatewayd.cancellation import is_cancelled
-from gatewayd.chain import (
-    Chain,
-    Observed,
-    Step,
-    as_far_as_preflight,
-    end_of_pipeline,
-    link,
-    noting,
-    refuse_preflight,
-    respond_to,
-)
+from gatewayd.chain import Chain, Observed, Step, end_of_pipeline, link, respond_to
 from gatewayd.declarations import check_order, faults_of
 from gatewayd.errors import ConfigError, ConfigIssue
 from gatewayd.filter_objects import FilterObjects
@@ -47,8 +37,6 @@ if TYPE_CHECKING:
     AnyFilter = Filter[Any]
 
 __all__ = ["Pipeline", "link"]
-
-logger = logging.getLogger("gatewayd.pipeline")
 
 
 class Pipeline:
@@ -183,23 +171,13 @@ class Pipeline:
         if linked is None:
             place = "pipeline.filters" if route is None else f"routes[{route}]"
             check_order([*before, *map(type, filters)], place, open_end=end is not end_of_pipeline)
-            active = [one for one in filters if not (one.does_nothing or one.reports)]
-            forward = link(active, end)
-            preflight = link(as_far_as_preflight(filters), refuse_preflight)
             reporters = tuple(one.report for one in filters if one.reports)
             if route is None:
                 for reporter in reporters:
                     self._gateway.ended.report_to(reporter)
                 reporters = ()  # they are told of all
-            elif reporters:
-                forward, preflight = noting(forward, reporters), noting(preflight, reporters)
-            linked = self._linked[key] = Chain(
-                tuple(steps),
-                forward,
-                preflight,
-                Observed(tuple(filters), end, len(before), reporters),
-            )
-        return Chain(tuple(steps), linked.forward, linked.preflight, linked.observed)
+            linked = self._linked[key] = Chain.of(tuple(steps), end, len(before), reporters)
+        return replace(linked, steps=tuple(steps))
 
     def _dispatch(self, exchange: Exchange) -> Any:
         """Continue into the chain of the route that has been matched."""
