@@ -24,19 +24,20 @@ from aiohttp.web_protocol import RequestHandler
 
 from gatewayd.cancellation import is_cancelled
 from gatewayd.chain import respond_to
-from gatewayd.errors import Reject, forget_frames, problem_response
+from gatewayd.errors import Reject, forget_frames
 from gatewayd.exchange import Exchange, new_request_id
-from gatewayd.server.entry import HTTP_1_1
+from gatewayd.server.entry import HTTP_1_1, OVERLOADED
 from gatewayd.server.reader import WAIT, RequestReader
 from gatewayd.server.response import (
     CLOSE,
-    LENGTH,
+    CONNECTION_CLOSE,
     NONE,
     encode_head,
     encode_interim,
+    encode_refusal,
     frame,
 )
-from gatewayd.server.streaming import copy_body
+from gatewayd.server.streaming import send_stream
 from gatewayd.timers import NEVER
 from gatewayd.unsent import count_taken
 
@@ -59,7 +60,6 @@ _LONGEST_LINGER_SECONDS = 30.0
 _NO_LINGER = struct.pack("ii", 1, 0)
 # Requests that a client may have answered in a row before others have their turn.
 _MOST_IN_A_ROW = 32
-_CONNECTION_CLOSE = b"Connection: close\r\n"
 _CONNECTION_KEEP_ALIVE = b"Connection: keep-alive\r\n"
 
 
@@ -201,16 +201,16 @@ class ClientConnection(RequestHandler):
                     if pipelined % _MOST_IN_A_ROW == 0:
                         await asyncio.sleep(0)
         except asyncio.CancelledError as error:
-            self._abort()
+            self.reset()
             forget_frames(error)
             raise
         except ConnectionError as error:
             logger.debug("%r ended: %s", self, error)
-            self._abort()
+            self.reset()
             forget_frames(error)
         except Exception as error:
             logger.exception("%r failed", self)
-            self._abort()
+            self.reset()
             forget_frames(error)
         finally:
             what = None  # this frame is kept by a cancellation, which the exchange knows
@@ -228,7 +228,7 @@ class ClientConnection(RequestHandler):
         try:
             tunnel = None
             if server.in_flight > generation.entry.max_in_flight:
-                response = respond_to(_OVERLOADED, exchange)
+                response = respond_to(OVERLOADED, exchange)
             else:
                 try:  # Pipeline.__call__, inlined: one coroutine less is 0.6 us
                     response = await generation.pipeline.run(exchange)
@@ -257,7 +257,8 @@ class ClientConnection(RequestHandler):
             server.in_flight -= 1
             generation.in_flight -= 1
             if exchange.callbacks:
-                _finish(exchange, error)
+                for failed in exchange.finish(error):
+                    logger.error("exchange %s: a callback failed", exchange.id, exc_info=failed)
             generation.gateway.ended.add(exchange, error)
             if generation.retiring:
                 generation.ended()
@@ -268,11 +269,8 @@ class ClientConnection(RequestHandler):
         self._server.refused_requests += 1
         # Not louder: a client could fill the log with this.
         logger.debug("refused %s: %s (request %s)", self.peername, reject, request_id)
-        response = problem_response(reject, request_id)
-        body = cast("bytes", response.body)  # a problem document is short and complete
         self._keep_open = False
-        head = encode_head(response, LENGTH, len(body), _CONNECTION_CLOSE)
-        self.write(head if self._reader.asks_head else head + body)
+        self.write(encode_refusal(reject, request_id, head_only=self._reader.asks_head))
 
     def _send(self, exchange: Exchange, response: Response) -> Awaitable[None] | None:
         """Send a response; return what to wait for where it does not fit in one write."""
@@ -284,13 +282,13 @@ class ClientConnection(RequestHandler):
             self._keep_open = False
         connection = b""
         if not self._keep_open:
-            connection = _CONNECTION_CLOSE
+            connection = CONNECTION_CLOSE
         elif request.version is not HTTP_1_1:
             connection = _CONNECTION_KEEP_ALIVE
         head = encode_head(response, framing, length, connection)
         self._head_sent = True
         if type(body) is not bytes:
-            return self._send_stream(exchange, head, cast("Body", body), framing)
+            return send_stream(self, exchange, head, cast("Body", body), framing)
         if framing == NONE:
             self.write(head)
         else:
@@ -307,20 +305,6 @@ class ClientConnection(RequestHandler):
         await response.discard()
         exchange.response = respond_to(error, exchange)
         return self._send(exchange, exchange.response)
-
-    async def _send_stream(self, exchange: Exchange, head: bytes, body: Body, framing: str) -> None:
-        try:
-            if framing == NONE:
-                self.write(head)
-            else:
-                await copy_body(self, exchange, head, body, framing)
-        except BaseException:
-            # Part of the response is out: only the end of the connection can tell that it is
-            # incomplete (RFC 9112 section 8).
-            self._abort()
-            raise
-        finally:
-            await body.aclose()
 
     async def _run_tunnel(self, request: Request, response: Response) -> None:
         """Send the 101 and carry bytes until both ends are done."""
@@ -384,7 +368,7 @@ class ClientConnection(RequestHandler):
         elif count_taken(self.transport) > self._taken:
             self._await_client()
         else:
-            self._abort()
+            self.reset()
 
     def force_close(self) -> None:
         """Close the connection; what is unsent has ``send_timeout`` to leave, and then goes."""
@@ -407,10 +391,10 @@ class ClientConnection(RequestHandler):
         task = self._task_handler
         if task is not None:
             task.cancel()
-        self._abort()
+        self.reset()
         return task
 
-    def _abort(self) -> None:
+    def reset(self) -> None:
         """Reset the connection: what was sent must not look complete."""
         self._force_close = True
         self._reader.close()
@@ -425,16 +409,3 @@ class ClientConnection(RequestHandler):
 
     def __repr__(self) -> str:
         return f"<client connection of {self.peername}: {self._reader.state}>"
-
-
-_OVERLOADED = Reject(
-    503,
-    "overloaded",
-    "The gateway is at its limit of concurrent exchanges.",
-    [("Retry-After", "1")],
-)
-
-
-def _finish(exchange: Exchange, error: BaseException | None) -> None:
-    for failed in exchange.finish(error):
-        logger.error("exchange %s: a callback failed", exchange.id, exc_info=failed)

@@ -60,6 +60,13 @@ _METHODS = frozenset(
 _REMEMBERED_LINES = 16384
 ALLOWED_METHODS = "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT"
 
+OVERLOADED = Reject(
+    503,
+    "overloaded",
+    "The gateway is at its limit of concurrent exchanges.",
+    [("Retry-After", "1")],
+)
+
 
 def malformed(detail: str) -> Reject:
     """Return the refusal of a request that breaks HTTP; the connection is closed after it."""

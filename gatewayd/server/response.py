@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, cast
 
-from gatewayd.errors import phrase
+from gatewayd.errors import phrase, problem_response
 from gatewayd.http_date import http_date
 
 if TYPE_CHECKING:
     from gatewayd.body import Body
+    from gatewayd.errors import Reject
     from gatewayd.exchange import Response
     from gatewayd.headers import Headers
 
@@ -24,6 +25,7 @@ LENGTH = "length"
 CHUNKED_BODY = "chunked"
 CLOSE = "close"
 
+CONNECTION_CLOSE = b"Connection: close\r\n"
 _BODILESS = frozenset({101, 204, 304})
 
 
@@ -62,6 +64,21 @@ def encode_head(response: Response, framing: str, length: int | None, connection
         # RFC 9110 section 6.6.1: of a response that has none, by whoever sends it on.
         framed += b"Date: %b\r\n" % http_date()
     return b"".join((_STATUS_LINES[response.status], fields, framed, connection, b"\r\n"))
+
+
+def encode_refusal(reject: Reject, request_id: str, *, head_only: bool) -> bytes:
+    """Return, as bytes, what answers a request that never became an exchange.
+
+    Args:
+        reject: Why.
+        request_id: Its id.
+        head_only: Whether a body would not be expected (RFC 9110 section 9.3.2).
+
+    """
+    response = problem_response(reject, request_id)
+    body = cast("bytes", response.body)  # a problem document is short and complete
+    head = encode_head(response, LENGTH, len(body), CONNECTION_CLOSE)
+    return head if head_only else head + body
 
 
 def encode_interim(status: int, headers: Headers) -> bytes:

@@ -10,7 +10,7 @@ from gatewayd.body import BodyClosedError, StreamBody
 from gatewayd.cancellation import is_cancelled
 from gatewayd.errors import GatewayError
 from gatewayd.http1.framing import encode_chunk, encode_last_chunk
-from gatewayd.server.response import CHUNKED_BODY
+from gatewayd.server.response import CHUNKED_BODY, NONE
 
 if TYPE_CHECKING:
     from gatewayd.body import Body
@@ -28,11 +28,14 @@ class Client(Protocol):
     async def drain(self) -> None:
         """Wait until the client has taken most of what is unsent."""
 
+    def reset(self) -> None:
+        """Reset the connection: what was sent must not look complete."""
 
-async def copy_body(
+
+async def send_stream(
     client: Client, exchange: Exchange, head: bytes, body: Body, framing: str
 ) -> None:
-    """Write the body's pieces, the first one together with the head if it is there.
+    """Send a response whose body is a stream, and close that.
 
     Args:
         client: The client's connection.
@@ -45,6 +48,24 @@ async def copy_body(
         ConnectionError: the body broke off, is wrong, or the client has left.
 
     """
+    try:
+        if framing == NONE:
+            client.write(head)
+        else:
+            await _copy_body(client, exchange, head, body, framing)
+    except BaseException:
+        # Part of the response is out: only the end of the connection can tell that it is
+        # incomplete (RFC 9112 section 8).
+        client.reset()
+        raise
+    finally:
+        await body.aclose()
+
+
+async def _copy_body(
+    client: Client, exchange: Exchange, head: bytes, body: Body, framing: str
+) -> None:
+    """Write the body's pieces, the first one together with the head if it is there."""
     left = body.length
     if not (isinstance(body, StreamBody) and body.ready):
         client.write(head)
