@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from gatewayd.testing import FakeClock
     from gatewayd.timers import Sweeper
-    from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.attempt import Attempt
     from gatewayd.upstream.pool import Pool
     from tests.support.raw import RawOrigin, Wire
 
