@@ -53,8 +53,6 @@ class Attempt(Struct, eq=False):
         received_at: When the exchange began, same clock.
         asked_at: When it began to wait for a connection, same clock, if it had to.
         interim: 1xx responses that it was answered with.
-        taken: Bytes that the instance had taken on its connection when the present phase of a
-            streamed body began; -1 before.
 
     """
 
@@ -71,7 +69,6 @@ class Attempt(Struct, eq=False):
     received_at: float = NEVER
     asked_at: float = NEVER
     interim: int = 0
-    taken: int = -1
 
     def gives_time(self, since: float) -> bool:
         """Whether an instance that is waited for since then has the larger part of the time.

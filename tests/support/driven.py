@@ -74,3 +74,8 @@ async def outcome(response: asyncio.Future[Response]) -> tuple[int, bytes, Any]:
     content = await read_body(message)
     trailers = None if isinstance(body, bytes) or body.trailers is None else list(body.trailers)
     return message.status, content, trailers
+
+
+def uploading(connection: UpstreamConnection) -> bool:
+    """Whether the body of its request is still being sent."""
+    return connection._upload is not None and connection._upload.sending

@@ -10,7 +10,7 @@ import pytest
 from gatewayd import Body, IterBody, Reject
 from gatewayd.body import HIGH_WATER
 from gatewayd.testing import read_body
-from tests.support.driven import CHUNKED, OK, Driven, outcome
+from tests.support.driven import CHUNKED, OK, Driven, outcome, uploading
 from tests.support.raw import until
 from tests.support.upstream import make_attempt, stream
 
@@ -38,7 +38,7 @@ async def test_a_streamed_request_is_framed_as_its_head_says(
     body.feed(b"lo")
     body.feed_end()
     await until(lambda: driven.transport.written == attempt.head + expected)
-    await until(lambda: not driven.connection._sending)
+    await until(lambda: not uploading(driven.connection))
     driven.connection.data_received(OK + b"Content-Length: 0\r\n\r\n")
     assert (await response).status == 200
     assert driven.reusable

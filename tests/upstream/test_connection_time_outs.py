@@ -10,9 +10,9 @@ from gatewayd import Body, UpstreamTimeout
 from gatewayd.body import HIGH_WATER
 from gatewayd.testing import FakeClock, read_body
 from gatewayd.timers import NEVER
-from gatewayd.upstream import connection
+from gatewayd.upstream import upload
 from gatewayd.upstream.connection import CLOSED
-from tests.support.driven import OK, Driven
+from tests.support.driven import OK, Driven, uploading
 from tests.support.raw import until
 from tests.support.upstream import make_attempt, stream
 
@@ -102,7 +102,7 @@ async def test_the_end_of_a_request_does_not_take_the_response_s_time_away(
     await until(lambda: b"1\r\na\r\n" in driven.transport.written)
     driven.connection.data_received(OK + b"Content-Length: 100\r\n\r\n")
     body.feed_end()
-    await until(lambda: not driven.connection._sending)
+    await until(lambda: not uploading(driven.connection))
     assert driven.connection.expires_at == 1020.0
     await (await response).discard()
 
@@ -114,7 +114,7 @@ async def test_a_body_that_pauses_while_its_request_is_still_to_come_blames_no_i
     attempt = Expecting.attempt(method="POST", body=stream(b"a", ended=ended))
     response = driven.connection.send(attempt)
     await until(lambda: b"1\r\na\r\n" in driven.transport.written)
-    await until(lambda: driven.connection._sending is not ended)
+    await until(lambda: uploading(driven.connection) is not ended)
     driven.connection.data_received(OK + b"Content-Length: 100\r\n\r\n")
     clock.advance(20.0)
     driven.connection.expire(clock())
@@ -129,11 +129,11 @@ async def test_a_body_that_pauses_while_its_request_is_still_to_come_blames_no_i
 async def test_a_body_that_pauses_is_late_though_the_instance_takes_the_request(
     driven: Driven, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, taken: int
 ) -> None:
-    monkeypatch.setattr(connection, "count_taken", lambda _: counted)
-    monkeypatch.setattr(connection, "is_taken", lambda _: False)
+    monkeypatch.setattr(upload, "count_taken", lambda _: counted)
+    monkeypatch.setattr(upload, "is_taken", lambda _: False)
     counted = 100
     response = driven.connection.send(Expecting.attempt(method="POST", body=stream(b"a")))
-    await until(lambda: not driven.connection._sending)
+    await until(lambda: not uploading(driven.connection))
     driven.connection.data_received(OK + b"Content-Length: 100\r\n\r\n")
     counted = taken
     clock.advance(20.0)
@@ -203,7 +203,7 @@ async def test_an_instance_is_blamed_for_what_it_had_time_for(
         await until(lambda: driven.transport.written.endswith(b"hello"))
         clock.advance(sent_after)
         body.feed_end()  # type: ignore[union-attr]  # a stream
-        await until(lambda: not driven.connection._sending)
+        await until(lambda: not uploading(driven.connection))
     else:  # by the client that was slower, other attempts, or the wait for a connection
         clock.advance(sent_after)
         response = driven.connection.send(attempt)
