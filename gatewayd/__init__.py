@@ -81,7 +81,7 @@ from gatewayd.telemetry.tracing import (
     new_trace,
 )
 from gatewayd.tls import tls_client_context
-from gatewayd.upstream.connection import Timeouts
+from gatewayd.upstream.attempt import Timeouts
 
 __all__ = [
     "SECONDS",

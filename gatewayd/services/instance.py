@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from gatewayd.body import StreamBody
 from gatewayd.errors import UpstreamError
 from gatewayd.timers import NEVER
-from gatewayd.upstream.connection import Attempt, Timeouts
+from gatewayd.upstream.attempt import Attempt, Timeouts
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from gatewayd.redis.link import Redis
     from gatewayd.store.store import Store
     from gatewayd.timers import Clock
-    from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.attempt import Attempt
     from gatewayd.upstream.pool import Pool
 
     FilterT = TypeVar("FilterT", bound=Filter[Any])

@@ -14,33 +14,23 @@ that ended where its framing says, after a request that was sent whole.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
-
-from msgspec import Struct
 
 from gatewayd.body import NoBody, StreamBody
 from gatewayd.errors import BadResponse, UpstreamReset, UpstreamTimeout
 from gatewayd.exchange import Response
-from gatewayd.http1.framing import (
-    ChunkedDecoder,
-    CloseDecoder,
-    FramingError,
-    LengthDecoder,
-    encode_chunk,
-    encode_last_chunk,
-)
+from gatewayd.http1.framing import ChunkedDecoder, CloseDecoder, FramingError, LengthDecoder
 from gatewayd.timers import NEVER
-from gatewayd.unsent import count_taken, is_taken
 from gatewayd.upstream.head import CHUNKED, UNTIL_CLOSE, HeadError, ResponseHead
 from gatewayd.upstream.tunnel import Tunnel
+from gatewayd.upstream.upload import Upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gatewayd.body import Body
-    from gatewayd.headers import Headers
     from gatewayd.http1.framing import Decoder
+    from gatewayd.upstream.attempt import Attempt
     from gatewayd.upstream.pool import Pool
 
 # 1xx responses that one response may bring before its final head; more is an attack or a fault.
@@ -56,75 +46,6 @@ TUNNEL = "tunnel"
 CLOSED = "closed"
 
 
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """How long an attempt may take, in seconds; the attempt fails with 504 after that.
-
-    Attributes:
-        first_byte: From the last byte of the request to the response head.
-        between_bytes: Between two reads of the response body.
-        write: In which the instance takes nothing of a request that waits for it.
-        tunnel_idle: In which a tunnel carries nothing.
-        expect: Wait for ``100 Continue`` before the body is sent all the same.
-
-    """
-
-    first_byte: float = 60.0
-    between_bytes: float = 60.0
-    write: float = 60.0
-    tunnel_idle: float = 3600.0
-    expect: float = 1.0
-
-
-class Attempt(Struct, eq=False):
-    """A request as it goes to one instance.
-
-    Attributes:
-        method: Its method.
-        head: The complete head, its empty line included.
-        body: What follows the head.
-        chunked: Whether the body is sent chunked.
-        timeouts: Limits of this attempt.
-        deadline: When the whole exchange must have ended, in the sweeper's clock.
-        on_interim: Is given 1xx responses.
-        upgrade: The protocol that the client asks for; without it a 101 is refused.
-        expects_continue: Wait for ``100 Continue`` before the body is sent.
-        answer_by: When the response head must be there, same clock as ``deadline``.
-        received_at: When the exchange began, same clock.
-        asked_at: When it began to wait for a connection, same clock, if it had to.
-        interim: 1xx responses that it was answered with.
-        taken: Bytes that the instance had taken on its connection when the present phase of a
-            streamed body began; -1 before.
-
-    """
-
-    method: str
-    head: bytes
-    body: bytes | Body
-    chunked: bool
-    timeouts: Timeouts
-    deadline: float
-    on_interim: Callable[[int, Headers], None]
-    upgrade: str | None = None
-    expects_continue: bool = False
-    answer_by: float = NEVER
-    received_at: float = NEVER
-    asked_at: float = NEVER
-    interim: int = 0
-    taken: int = -1
-
-    def gives_time(self, since: float) -> bool:
-        """Whether an instance that is waited for since then has the larger part of the time.
-
-        What an upload, other attempts or the wait for a connection have left over may be too short
-        for any instance. One that never answers would be hidden, though, if no time-out but those
-        of its own counted.
-        """
-        if self.deadline <= self.answer_by:
-            return self.deadline - since >= since - self.received_at
-        return self.answer_by - since >= since - self.asked_at
-
-
 class UpstreamConnection(asyncio.Protocol):
     """A connection to one instance; made, kept and dropped by its :class:`Pool`.
 
@@ -136,10 +57,10 @@ class UpstreamConnection(asyncio.Protocol):
 
     """
 
-    __slots__ = ("_attempt", "_body", "_buffer", "_can_write", "_clock", "_continue", "_decoder",
-                 "_heads", "_keep_alive", "_loop", "_max_head_bytes", "_pool", "_pump",
-                 "_reading_paused", "_sending", "_since", "_transport", "_tunnel", "_waiter",
-                 "expires_at", "received", "requests", "state")  # fmt: skip
+    __slots__ = ("_attempt", "_body", "_buffer", "_clock", "_decoder", "_heads", "_keep_alive",
+                 "_loop", "_max_head_bytes", "_pool", "_reading_paused", "_since", "_transport",
+                 "_tunnel", "_upload", "_waiter", "_writable", "expires_at", "received",
+                 "requests", "state")  # fmt: skip
 
     def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
         self._pool = pool
@@ -158,10 +79,9 @@ class UpstreamConnection(asyncio.Protocol):
         self._body: StreamBody | None = None
         self._decoder: Decoder | None = None
         self._tunnel: Tunnel | None = None
-        self._pump: asyncio.Task[None] | None = None
-        self._can_write: asyncio.Future[None] | None = None
-        self._continue: asyncio.Future[None] | None = None
-        self._sending = False
+        self._upload: Upload | None = None  # also when it has ended, until the response has
+        self._writable = asyncio.Event()
+        self._writable.set()
         self._keep_alive = True
         self._reading_paused = False
         self._since = 0.0  # when the current phase began
@@ -189,11 +109,14 @@ class UpstreamConnection(asyncio.Protocol):
             self._arm(attempt.timeouts.first_byte)
         else:
             transport.write(attempt.head)
-            self._sending = True
-            if attempt.expects_continue:
-                # Before the task: the answer may be here before the task has begun.
-                self._continue = self._loop.create_future()
-            self._pump = self._loop.create_task(self._pump_body(attempt, cast("Body", body)))
+            self._upload = Upload(
+                attempt,
+                cast("Body", body),
+                transport,
+                self._writable,
+                arm=self._arm_upload,
+                fail=self._fail,
+            )
             self._arm(NEVER)  # the time for an answer begins at the body's end
         return waiter
 
@@ -206,69 +129,9 @@ class UpstreamConnection(asyncio.Protocol):
         if self._attempt is attempt:
             self.close()
 
-    async def _pump_body(self, attempt: Attempt, body: Body) -> None:
-        """Write a streamed request body, at the speed of both ends."""
-        try:
-            if self._continue is not None:
-                await self._await_continue(self._continue, attempt.timeouts.expect)
-            await self._copy(attempt, body)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:  # the client's side of the body failed, or a filter's
-            self._fail(error)
-        else:
-            self._sending = False
-            self._await_instance(attempt, attempt.timeouts.first_byte)
-
-    async def _copy(self, attempt: Attempt, body: Body) -> None:
-        transport = self._transport
-        left = body.length
-        while transport is not None:
-            # While the client is slow there is nothing to hold against the instance.
-            self._arm_sending(NEVER)
-            piece = await body.read()
-            if not piece:
-                if left:
-                    raise ValueError("the request's body is shorter than declared")
-                break
-            if left is not None:
-                left -= len(piece)
-                if left < 0:  # the instance would take the surplus for another request
-                    raise ValueError("the request's body is longer than declared")
-            transport.write(encode_chunk(piece) if attempt.chunked else piece)
-            if self._can_write is not None:
-                self._await_instance(attempt, attempt.timeouts.write)
-                await self._can_write
-            transport = self._transport
-        if transport is not None and attempt.chunked:
-            transport.write(encode_last_chunk(body.trailers))
-
-    def _arm_sending(self, seconds: float) -> None:
+    def _arm_upload(self, seconds: float) -> None:
         if self.state == HEAD:  # later the response's own time-outs count
             self._arm(seconds)
-
-    def _await_instance(self, attempt: Attempt, seconds: float) -> None:
-        """Give the instance so many seconds to take something of what is unsent, or to answer."""
-        attempt.taken = count_taken(self._transport)
-        self._arm_sending(seconds)
-
-    def _takes_more(self, attempt: Attempt, now: float) -> bool:
-        """Whether an instance whose time is over has taken some of the request in it, not all."""
-        transport = self._transport
-        if transport is None or self.state != HEAD:
-            return False
-        if now >= min(attempt.deadline, attempt.answer_by):
-            return False
-        return count_taken(transport) > attempt.taken and not is_taken(transport)
-
-    async def _await_continue(self, asked: asyncio.Future[None], limit: float) -> None:
-        """Wait until the instance asks for the body, or for too long (RFC 9110 section 10.1.1)."""
-        handle = self._loop.call_later(limit, _resolve, asked)
-        try:
-            await asked
-        finally:
-            handle.cancel()
-            self._continue = None
 
     # --- receiving ---------------------------------------------------------------------------
 
@@ -315,8 +178,8 @@ class UpstreamConnection(asyncio.Protocol):
         if attempt.interim > _MAX_INTERIM:
             self._fail(BadResponse(f"more than {_MAX_INTERIM} interim responses", sent=True))
         elif head.status == 100:  # answers our own Expect, not the client's
-            if self._continue is not None:
-                _resolve(self._continue)
+            if self._upload is not None:
+                self._upload.asked.set()
         else:
             attempt.on_interim(head.status, head.headers.copy())
 
@@ -390,20 +253,22 @@ class UpstreamConnection(asyncio.Protocol):
         self._decoder = None
         self._attempt = None
         self.state = IDLE
-        transport = self._transport
+        upload = self._upload
         # With a request that is still being sent this is an early answer: what is left of it would
         # have to be read by an instance that has lost interest (RFC 9112 section 9.6).
-        if not self._keep_alive or self._sending or transport is None:
+        early = upload is not None and upload.sending
+        if early or not self._keep_alive or self._transport is None:
             self.close()
             return
-        self._pump = None
+        self._upload = None
         self.expires_at = NEVER
         self._pool.give_back(self)
 
     def _start_tunnel(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         offered = head.upgrade.decode("latin-1") if head.upgrade else None
         asked = attempt.upgrade is not None and offered == attempt.upgrade
-        if not asked or self._sending or self._transport is None:
+        early = self._upload is not None and self._upload.sending
+        if not asked or early or self._transport is None:
             self._fail(BadResponse("101 that was not asked for, or too early", sent=True))
             return
         self.state = TUNNEL
@@ -434,13 +299,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """Hold the request's body: the transport's buffer is full."""
-        self._can_write = self._loop.create_future()
+        self._writable.clear()
 
     def resume_writing(self) -> None:
         """Go on with the request's body."""
-        if self._can_write is not None:
-            _resolve(self._can_write)
-            self._can_write = None
+        self._writable.set()
 
     def _arm(self, seconds: float) -> None:
         """Set the deadline of the current phase; the exchange's own deadline always holds."""
@@ -462,10 +325,10 @@ class UpstreamConnection(asyncio.Protocol):
         attempt = self._attempt
         if attempt is None:
             return  # it has ended in the same sweep
-        if attempt.taken >= 0 and self._takes_more(attempt, now):
-            timeouts = attempt.timeouts
-            self._await_instance(attempt, timeouts.write if self._sending else timeouts.first_byte)
-            return
+        if self.state == HEAD and self._upload is not None:
+            limit = min(attempt.deadline, attempt.answer_by)
+            if now < limit and self._upload.prolong():
+                return
         total = attempt.deadline <= now
         phase = "the exchange's deadline passed" if total else f"timed out in {self.state}"
         error = UpstreamTimeout(phase, sent=True)
@@ -474,8 +337,8 @@ class UpstreamConnection(asyncio.Protocol):
 
     def _blames_instance(self, attempt: Attempt, now: float) -> bool:
         """Whether it is the instance that was too slow."""
-        if self._sending and self._can_write is None:
-            return False  # the request is still to come, from the client
+        if self._upload is not None and self._upload.waits_for_client:
+            return False
         if self.state == BODY:
             return attempt.deadline > now  # within its deadline a body moves at the client's pace
         if now < min(attempt.deadline, attempt.answer_by):
@@ -520,13 +383,13 @@ class UpstreamConnection(asyncio.Protocol):
         """Close the connection and tell the pool. Safe to call twice."""
         if self.state == CLOSED:
             return
-        before = self.state
+        uploading = self._upload is not None and self._upload.sending
+        unfinished = self.state != IDLE or uploading
         self.state = CLOSED
         self.expires_at = NEVER
-        if self._pump is not None:
-            self._pump.cancel()
-            self._pump = None
-        self.resume_writing()
+        if self._upload is not None:
+            self._upload.cancel()
+            self._upload = None
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(UpstreamReset("connection closed", sent=True))
         if self._body is not None:
@@ -535,18 +398,13 @@ class UpstreamConnection(asyncio.Protocol):
         if self._tunnel is not None:
             self._tunnel.close()  # it has the transport, and may be what has ended
         elif self._transport is not None:
-            if before == IDLE and not self._sending:
-                self._transport.close()
-            else:
+            if unfinished:
                 self._transport.abort()  # close() would wait for an instance that takes nothing
+            else:
+                self._transport.close()
         self._transport = None
         self._attempt = None
         self._pool.drop(self)
 
     def __repr__(self) -> str:
         return f"<upstream connection to {self._pool.url}: {self.state}>"
-
-
-def _resolve(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

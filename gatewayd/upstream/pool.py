@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from gatewayd.config.schema import ServiceConfig
     from gatewayd.exchange import Response
     from gatewayd.timers import Sweeper
-    from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.attempt import Attempt
     from gatewayd.upstream.head import HeadCache
     from gatewayd.upstream.names import Names
 

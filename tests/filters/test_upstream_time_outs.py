@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from gatewayd import Body
-    from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.attempt import Attempt
     from gatewayd.upstream.pool import Pool
 
 

@@ -8,7 +8,7 @@ from gatewayd import Instance, InstanceSpec, Response
 from gatewayd.body import StreamBody
 from gatewayd.config.schema import ServiceConfig
 from gatewayd.timers import NEVER
-from gatewayd.upstream.connection import Attempt, Timeouts
+from gatewayd.upstream.attempt import Attempt, Timeouts
 from gatewayd.upstream.head import HeadCache
 from gatewayd.upstream.names import Names
 from gatewayd.upstream.pool import Pool

@@ -8,6 +8,7 @@ import pytest
 
 from gatewayd.testing import FakeClock
 from gatewayd.timers import Sweeper
+from tests.support.driven import Driven
 from tests.support.raw import RawOrigin, bounded, raw_origin
 
 if TYPE_CHECKING:
@@ -27,6 +28,11 @@ async def sweeper(clock: FakeClock) -> AsyncIterator[Sweeper]:
     sweeper = Sweeper(interval=0.001, clock=clock)
     yield sweeper
     sweeper.close()
+
+
+@pytest.fixture
+async def driven(sweeper: Sweeper) -> Driven:
+    return Driven(sweeper)
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from gatewayd import (
 )
 from gatewayd.testing import read_body
 from gatewayd.upstream.connection import CLOSED, UpstreamConnection
+from tests.support.driven import uploading
 from tests.support.raw import until
 from tests.support.upstream import make_attempt, make_pool, stream
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from gatewayd.testing import FakeClock
     from gatewayd.timers import Sweeper
-    from gatewayd.upstream.connection import Attempt
+    from gatewayd.upstream.attempt import Attempt
     from gatewayd.upstream.pool import Pool
     from tests.support.raw import RawOrigin, Wire
 
@@ -499,7 +500,7 @@ async def test_an_instance_that_takes_a_little_of_a_body_each_time_is_waited_for
         clock.advance(seconds)
         await until(lambda: response.done() or connection.expires_at > clock())
 
-    while connection._sending:
+    while uploading(connection):
         await take_some_in(30)
     await take_some_in(10)  # nor has the last byte left while it waits here
     await wire.read(size - taken)
@@ -528,7 +529,7 @@ async def test_an_instance_that_has_taken_the_whole_body_has_the_time_of_an_answ
     size = 1_000_000
     response, wire, connection = await upload(pools(), origin, sweeper, size, first_byte=10)
     await wire.read(size)
-    await until(lambda: not connection._sending)
+    await until(lambda: not uploading(connection))
     clock.advance(10)
     with pytest.raises(UpstreamTimeout, match="timed out in head"):
         await response
