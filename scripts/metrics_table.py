@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from gatewayd.admin.connections import refused_connections
 from gatewayd.config.load import load
 from gatewayd.generation import Generations
+from gatewayd.process.notify import Notifier
 from gatewayd.process.supervisor import Supervisor
 from gatewayd.registry import Plugins
 from gatewayd.server import Server
@@ -92,7 +93,7 @@ async def table() -> str:
     watchdog = Watchdog(generations.kept.metrics, 1.0)
     try:
         await generations.adopt(loaded)
-        supervisor = Supervisor(loaded, lambda: loaded, [])
+        supervisor = Supervisor(loaded, lambda: loaded, [], Notifier({}))
         refused_connections(supervisor.metrics)
         return _HEAD + "".join(_rows((generations.kept.metrics, supervisor.metrics)))
     finally:

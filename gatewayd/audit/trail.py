@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gatewayd.audit.settings import AuditConfig
+from gatewayd.store.clock import set_ahead
 from gatewayd.store.errors import StoreError, StoreRefused
 from gatewayd.telemetry.metrics import Metrics
 
@@ -31,8 +32,6 @@ NODE = socket.gethostname()[:128]
 _HOUR = 3600.0
 _DAY_MICROSECONDS = 86_400_000_000
 _RECORD_NOW_SECONDS = 5.0
-# Between the Unix clock and the one that nobody sets, as it was when the process started.
-_OFFSET = time.time_ns() - time.monotonic_ns()
 
 log = logging.getLogger("gatewayd.audit")
 logger = logging.getLogger("gatewayd.audit.trail")
@@ -216,16 +215,12 @@ class Audit:
 
 
 def _passed() -> int:
-    """Return the time by which rows are old, in microseconds of the Unix clock.
-
-    Where that clock is set ahead meanwhile, be it by mistake, rows do not grow older by it: what is
-    deleted is gone, and what is deleted late is not missed.
-    """
-    now, passed = time.time_ns() // 1000, (_OFFSET + time.monotonic_ns()) // 1000
-    if now - passed > _DAY_MICROSECONDS:
+    """Return the time by which rows are old, in microseconds of the Unix clock."""
+    ahead = set_ahead()
+    if ahead > _DAY_MICROSECONDS:
         text = "the clock is %d days ahead since the start: audit rows are kept as if it were not"
-        logger.warning(text, (now - passed) // _DAY_MICROSECONDS)
-    return min(now, passed)
+        logger.warning(text, ahead // _DAY_MICROSECONDS)
+    return time.time_ns() // 1000 - ahead
 
 
 async def _is_there(store: Store) -> bool:

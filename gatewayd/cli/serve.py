@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 from functools import partial
 from typing import Annotated
@@ -12,6 +13,7 @@ from cyclopts import Parameter, validators
 from gatewayd.cli.options import DEFAULT_CONFIG, ConfigOption, EnvOption
 from gatewayd.config.load import load
 from gatewayd.process import logs
+from gatewayd.process.notify import Notifier
 from gatewayd.process.sockets import bind_listeners
 from gatewayd.telemetry.settings import LogLevel  # noqa: TC001  # cyclopts reads it
 
@@ -38,6 +40,7 @@ def serve(
     # one: the files may have changed since they were read.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     logs.configure(log_level or "info")
+    notifier = Notifier(os.environ)
     overrides = {
         "server.host": host,
         "server.port": port,
@@ -54,8 +57,8 @@ def serve(
 
         from gatewayd.process.alone import serve_alone
 
-        uvloop.run(serve_alone(loaded, load_again, listeners[0]))
+        uvloop.run(serve_alone(loaded, load_again, listeners[0], notifier))
     else:
         from gatewayd.process.supervisor import Supervisor
 
-        asyncio.run(Supervisor(loaded, load_again, listeners).run())
+        asyncio.run(Supervisor(loaded, load_again, listeners, notifier).run())

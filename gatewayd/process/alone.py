@@ -23,12 +23,16 @@ if TYPE_CHECKING:
 
     from gatewayd.audit import AuditEvent
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.process.notify import Notifier
 
 logger = logging.getLogger("gatewayd.process")
 
 
 async def serve_alone(
-    loaded: LoadedConfig, load: Callable[[], LoadedConfig], listener: socket.socket
+    loaded: LoadedConfig,
+    load: Callable[[], LoadedConfig],
+    listener: socket.socket,
+    notifier: Notifier,
 ) -> None:
     """Serve until SIGTERM or SIGINT; a second one breaks off the exchanges that still run.
 
@@ -36,6 +40,7 @@ async def serve_alone(
         loaded: The first configuration.
         load: Loads it again on SIGHUP.
         listener: Bound socket.
+        notifier: Tells the service manager.
 
     Raises:
         GatewayError: the configuration cannot be used, or the address cannot be listened on.
@@ -47,21 +52,29 @@ async def serve_alone(
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
     worker = Worker(listener, loaded.plugins)
     admin = None
-    node = _Alone(worker, load, loaded)
+    node = _Alone(worker, load, loaded, notifier)
+
+    def stop() -> None:
+        notifier.stopping()
+        worker.stop()
+
     try:
+        notifier.starting()
         # First: where its address is taken, nobody was served to be cut off, and loading its code
         # takes longer than an exchange should wait.
         admin = make_admin_server(node)
         await worker.start(loaded)
         # Not before: until here there are no exchanges, and the process may end at once.
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, worker.stop)
+            loop.add_signal_handler(number, stop)
         await keep_stored(loaded)
-        reloading = asyncio.create_task(node.reloader.reload_on(hangup), name="reload")
         if admin is not None:
             await admin.serve()
         url = url_of(listener, tls=loaded.config.server.tls is not None)
         logger.info("listening on %s (pid %d, workers 1)", url, os.getpid())
+        notifier.ready(f"listening on {url}, configuration {loaded.digest[:12]} is running")
+        notifier.watch(lambda: True)  # that this loop runs is what there is to know
+        reloading = asyncio.create_task(node.reloader.reload_on(hangup), name="reload")
         await worker.serve()
         reloading.cancel()
         await asyncio.wait([reloading])
@@ -70,6 +83,7 @@ async def serve_alone(
             await admin.close()
         await node.reloader.close()
         await worker.close()
+        notifier.close()
         ignore_hangups()
 
 
@@ -77,12 +91,16 @@ class _Alone:
     """The node whose only process this is; see :class:`gatewayd.process.node.Node`."""
 
     def __init__(
-        self, worker: Worker, load: Callable[[], LoadedConfig], first: LoadedConfig
+        self,
+        worker: Worker,
+        load: Callable[[], LoadedConfig],
+        first: LoadedConfig,
+        notifier: Notifier,
     ) -> None:
         self._worker = worker
         self._first = first
         self.metrics = Metrics()
-        self.reloader = Reloader(load, worker.reload, self.audit, self.metrics)
+        self.reloader = Reloader(load, worker.reload, self.audit, self.metrics, notifier)
 
     @property
     def loaded(self) -> LoadedConfig:

@@ -50,6 +50,7 @@ class Child:
         incarnation: Higher than that of any worker before it.
         told_to_end: Whether :meth:`terminate` has been called.
         serving: Whether it has taken its first configuration; it answers no question before.
+        unanswered: How many questions in a row it has left without any answer.
 
     """
 
@@ -59,6 +60,7 @@ class Child:
         self.incarnation = next(_incarnations)
         self.told_to_end = False
         self.serving = False
+        self.unanswered = 0
         self._taking = False
 
     @classmethod
@@ -113,6 +115,11 @@ class Child:
         """Whether it has not ended, as far as is known."""
         return self._process.returncode is None
 
+    @property
+    def answers(self) -> bool:
+        """Whether it serves, and has answered one of the last two questions."""
+        return self.serving and self.unanswered < 2
+
     async def take(self, packed: bytes) -> None:
         """Give it a configuration to run.
 
@@ -144,14 +151,13 @@ class Child:
         one that takes over a configuration has the time of :meth:`take`.
         """
         loop = asyncio.get_running_loop()
-        unanswered = 0
-        while unanswered < LOOKS:
+        while self.unanswered < LOOKS:
             heard, next_look = self._caller.heard, loop.time() + LOOK_SECONDS
             with suppress(GatewayError):  # what counts is whether anything was heard
                 await self.ask("alive", {}, LOOK_SECONDS)
             await asyncio.sleep(next_look - loop.time())
             alive = self._taking or self._caller.heard > heard
-            unanswered = 0 if alive else unanswered + 1
+            self.unanswered = 0 if alive else self.unanswered + 1
 
     async def ask(self, name: str, arguments: Mapping[str, Any], seconds: float) -> Any:
         """Have it run a command of :mod:`gatewayd.admin.commands`, and return the result.

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.process.notify import Notifier
     from gatewayd.telemetry.metrics import Metrics
 
 logger = logging.getLogger("gatewayd.process")
@@ -51,6 +52,7 @@ class Reloader:
         take: Takes it over, as a whole or not at all; raises where it does not.
         audit: Records what has become of it.
         metrics: Where reloads are counted.
+        notifier: Tells the service manager of them.
 
     """
 
@@ -60,10 +62,12 @@ class Reloader:
         take: Callable[[LoadedConfig], Awaitable[None]],
         audit: Callable[[AuditEvent], Awaitable[None]],
         metrics: Metrics,
+        notifier: Notifier,
     ) -> None:
         self._load = load
         self._take = take
         self._audit = audit
+        self._notifier = notifier
         self._lock = asyncio.Lock()
         self._next: asyncio.Task[LoadedConfig] | None = None  # has not begun to load
         self._tasks: set[asyncio.Task[LoadedConfig]] = set()
@@ -106,6 +110,7 @@ class Reloader:
     async def _reload(self) -> LoadedConfig:
         async with self._lock:
             self._next = None
+            self._notifier.reloading()
             try:
                 # In a thread: thousands of routes take longer than an exchange should wait.
                 loaded = await asyncio.to_thread(self._load)
@@ -113,18 +118,24 @@ class Reloader:
                 await keep_stored(loaded)
             except GatewayError as error:
                 logger.error("reload refused, the running configuration stays:\n%s", error)  # noqa: TRY400  # the text says it all
-                self._failed.value += 1
+                self._count_failure()
                 await self._record("failure", reason=str(error))
                 raise
             except Exception as error:
                 logger.exception("reload failed, the running configuration stays")
-                self._failed.value += 1
+                self._count_failure()
                 await self._record("failure", reason=repr(error))
                 raise GatewayError("reload failed, the log says why") from error
             self._succeeded.value += 1
+            self._notifier.ready(f"reloaded, configuration {loaded.digest[:12]} is running")
             logger.info("reloaded, configuration %s is running", loaded.digest[:12])
             await self._record("success", detail={"digest": loaded.digest})
             return loaded
+
+    def _count_failure(self) -> None:
+        self._failed.value += 1
+        # Not why: the reason may be many lines, and more people read this than the log.
+        self._notifier.ready("reload refused, the running configuration stays; the log says why")
 
     async def _record(self, outcome: Literal["success", "failure"], **more: Any) -> None:
         """Have recorded what has become of it, which does not change any more."""

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from gatewayd.admin.listener import AdminServer
     from gatewayd.audit import AuditEvent
     from gatewayd.config.load import LoadedConfig
+    from gatewayd.process.notify import Notifier
 
 # The first pause is short, as most crashes are single ones. The longest one is not much longer:
 # connections wait meanwhile in the backlog of the socket that has no worker.
@@ -57,6 +58,7 @@ class Supervisor:
         loaded: The first configuration.
         load: Loads it again.
         listeners: Bound sockets, one for each worker.
+        notifier: Tells the service manager.
 
     Attributes:
         metrics: What the node itself counts, beside its workers.
@@ -68,6 +70,7 @@ class Supervisor:
         loaded: LoadedConfig,
         load: Callable[[], LoadedConfig],
         listeners: Sequence[socket.socket],
+        notifier: Notifier,
     ) -> None:
         self._loaded = loaded
         self._packed = pack(loaded)
@@ -75,7 +78,8 @@ class Supervisor:
         self._restarts = self.metrics.counter(
             "gatewayd_worker_restarts", "Workers that were started because one had ended."
         ).labels()
-        self._reloader = Reloader(load, self._hand_round, self.audit, self.metrics)
+        self._notifier = notifier
+        self._reloader = Reloader(load, self._hand_round, self.audit, self.metrics, notifier)
         self._lasting: dict[str, tuple[str, Mapping[str, Any]]] = {}
         self._listeners = listeners
         self._children: dict[int, Child] = {}
@@ -101,19 +105,35 @@ class Supervisor:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # held back by `gatewayd serve`
         async with AsyncExitStack() as stack:  # in the end undone from the last to the first
             stack.callback(ignore_hangups)
+            stack.callback(self._notifier.close)
             self._board = stack.enter_context(make_board_file())
             self._shared = stack.enter_context(make_shared_file(len(self._listeners)))
             stack.push_async_callback(self._end_all)
             stack.push_async_callback(self._leave_alone)
             self._admin = make_admin_server(self)
+            self._notifier.starting()
             if self._admin is not None:
                 stack.push_async_callback(self._admin.close)
             await self._start_all()
             self._tasks = [asyncio.create_task(self._keep(number)) for number in self._children]
-            self._tasks.append(asyncio.create_task(self._reloader.reload_on(hangup)))
             if self._admin is not None:
                 await self._admin.serve()
+            url, digest = self._url, self._loaded.digest[:12]
+            self._notifier.ready(f"listening on {url}, configuration {digest} is running")
+            self._notifier.watch(self._is_alive)
+            self._tasks.append(asyncio.create_task(self._reloader.reload_on(hangup)))
             await self._stopping.wait()
+
+    @property
+    def _url(self) -> str:
+        return url_of(self._listeners[0], tls=self._loaded.config.server.tls is not None)
+
+    def _is_alive(self) -> bool:
+        """Whether the node serves: one worker that stands still is replaced, and the others go on.
+
+        Where none answers for longer than it takes to replace it, a new supervisor may do better.
+        """
+        return any(child.answers for child in self._running())
 
     async def _leave_alone(self) -> None:
         """Start no worker any more, and change none."""
@@ -132,8 +152,7 @@ class Supervisor:
         for failure in filter(None, results):
             raise failure
         await keep_stored(self._loaded)
-        url = url_of(self._listeners[0], tls=self._loaded.config.server.tls is not None)
-        logger.info("listening on %s (pid %d, workers %d)", url, os.getpid(), len(numbers))
+        logger.info("listening on %s (pid %d, workers %d)", self._url, os.getpid(), len(numbers))
 
     async def _start(self, number: int, packed: bytes) -> None:
         child = await Child.spawn(self._listeners[number], self._board, self._shared)
@@ -327,6 +346,7 @@ class Supervisor:
         return [child for child in self._children.values() if child.running]
 
     def _stop(self) -> None:
+        self._notifier.stopping()
         self._stopping.set()
         for child in self._running():
             child.terminate()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
+from gatewayd.store.clock import set_ahead
 from gatewayd.store.purge import purge
 from gatewayd.store.records import BreakerTransition
 from gatewayd.store.schema import circuit_breaker_states as table
@@ -48,5 +49,11 @@ class BreakerStates:
         return await self._database.read(work, fresh=True)
 
     async def purge(self, before: int) -> int:
-        """Delete transitions from before a point in time; returns how many."""
-        return await purge(self._database, table, table.c.at < before)
+        """Delete transitions from before a point in time; returns how many.
+
+        Args:
+            before: Microseconds of the Unix clock, as it is now; by what it was set ahead since the
+                start, less is deleted.
+
+        """
+        return await purge(self._database, table, table.c.at < before - set_ahead())

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
+from gatewayd.store.clock import set_ahead
 from gatewayd.store.purge import purge
 from gatewayd.store.schema import rate_limit_records
 from gatewayd.store.upsert import upsert
@@ -59,6 +60,12 @@ class RateLimitRecords:
         return await self._database.read(work)
 
     async def purge(self, before: int) -> int:
-        """Delete counts of minutes before one; returns how many rows."""
-        old = rate_limit_records.c.minute < before
+        """Delete counts of minutes before one; returns how many rows.
+
+        Args:
+            before: Minute of the Unix clock, as it is now; by what it was set ahead since the
+                start, less is deleted.
+
+        """
+        old = rate_limit_records.c.minute < before - set_ahead() // 60_000_000
         return await purge(self._database, rate_limit_records, old)

@@ -253,6 +253,28 @@ async def test_a_tls_farewell_that_is_not_answered_frees_the_place(tmp_path: Pat
         wire.cut()
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"GET / HTTP/1.1\r\nsecret value\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\nsecret: " + bytes(9000) + b"\r\n\r\n",
+        b"GET /secret HTTP/x\r\n\r\n",
+    ],
+    ids=["field", "length", "version"],
+)
+async def test_a_head_that_cannot_be_read_leaves_no_stack_in_the_log(
+    sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with serving() as site:
+        wire = await Wire.connect(site.port)
+        wire.send(sent)
+        assert b"400 Bad Request" in await wire.read_to_end()
+        wire.close()
+    assert len(caplog.text.splitlines()) <= 1
+    assert "secret" not in caplog.text
+
+
 async def test_closing_ends_connections_that_idle() -> None:
     async with serving() as site:
         wire = await Wire.connect(site.port)

@@ -15,7 +15,7 @@ from gatewayd.audit import trail
 from gatewayd.audit.settings import AuditConfig
 from gatewayd.config.load import load
 from gatewayd.config.schema import ServerConfig
-from gatewayd.process import supervisor
+from gatewayd.process import child, supervisor
 from gatewayd.registry import Plugins
 from scripts import metrics_table
 from scripts.dashboard import dashboard
@@ -180,6 +180,12 @@ def test_the_unit_never_gives_up(unit: dict[str, list[str]]) -> None:
     assert unit["StartLimitIntervalSec"] == ["0"]
     assert unit["Restart"] == ["on-failure"]
     assert unit["RestartForceExitStatus"] == ["SIGHUP"]
+
+
+def test_systemd_waits_for_what_the_supervisor_mends_itself(unit: dict[str, list[str]]) -> None:
+    replacing = child.LOOKS * child.LOOK_SECONDS + supervisor._LONGEST_PAUSE + child.ANSWER_SECONDS
+    assert unit["Type"] == ["notify"]
+    assert float(unit["WatchdogSec"][0]) > replacing
 
 
 def test_systemd_reads_the_unit(tmp_path: Path) -> None:

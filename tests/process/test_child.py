@@ -59,8 +59,11 @@ async def test_one_that_stands_still_falls_silent() -> None:
 
 async def test_one_that_is_gone_falls_silent() -> None:
     async with worker() as (child, other):
+        child.serving = True
+        assert child.answers
         other.close()
         await asyncio.wait_for(child.fall_silent(), 10)
+        assert not child.answers
 
 
 async def test_one_that_answers_does_not_fall_silent() -> None:

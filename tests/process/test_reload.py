@@ -12,6 +12,7 @@ import pytest
 from gatewayd.config.load import load
 from gatewayd.config.stored import SourcesConfig
 from gatewayd.errors import GatewayError
+from gatewayd.process.notify import Notifier
 from gatewayd.process.reload import Reloader
 from gatewayd.telemetry.metrics import Metrics
 
@@ -38,7 +39,8 @@ class Node:
         self.lost = False
         self.turns: asyncio.Queue[None] = asyncio.Queue()
         self.metrics = Metrics()
-        self.reloader = Reloader(lambda: loaded, self.take, self.audit, self.metrics)
+        notifier = Notifier({})
+        self.reloader = Reloader(lambda: loaded, self.take, self.audit, self.metrics, notifier)
 
     async def take(self, _: LoadedConfig) -> None:
         if self.failure is not None:

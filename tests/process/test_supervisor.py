@@ -16,6 +16,7 @@ from gatewayd.errors import Reject
 from gatewayd.process import supervisor as supervisor_module
 from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
+from gatewayd.process.notify import Notifier
 from gatewayd.process.supervisor import Supervisor
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class FakeChild:
         self.told_to_end = False
         self.killed = False
         self.serving = True
+        self.answers = True
         self.incarnation = 0
         self.gone = asyncio.Event()
         self.looked_after = asyncio.Event()
@@ -106,7 +108,8 @@ def make_supervisor(
     load: LoadedConfig | Callable[[], LoadedConfig] | None = None,
 ) -> Supervisor:
     again = load or loaded
-    supervisor = Supervisor(loaded, again if callable(again) else lambda: again, [Mock()])
+    load_again = again if callable(again) else lambda: again
+    supervisor = Supervisor(loaded, load_again, [Mock()], Notifier({}))
     for child in children:
         child.runs = pack(loaded)
     supervisor._children = dict(enumerate(children))  # type: ignore[arg-type]
@@ -146,6 +149,24 @@ async def test_a_worker_that_is_being_replaced_gets_the_new_configuration_at_its
     supervisor = make_supervisor(old, gone, FakeChild())
     await supervisor._hand_round(new)
     assert supervisor._packed == pack(new)
+
+
+@pytest.mark.parametrize(
+    ("answering", "running", "alive"),
+    [
+        ([True, True], [True, True], True),
+        ([False, True], [True, True], True),
+        ([False, True], [True, False], False),
+        ([False, False], [True, True], False),
+    ],
+)
+def test_the_node_is_alive_where_a_worker_answers(
+    old: LoadedConfig, answering: list[bool], running: list[bool], *, alive: bool
+) -> None:
+    children = [FakeChild(running=one) for one in running]
+    for child, answers in zip(children, answering, strict=True):
+        child.answers = answers
+    assert make_supervisor(old, *children)._is_alive() is alive
 
 
 class SlowChild(FakeChild):

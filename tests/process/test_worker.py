@@ -17,6 +17,7 @@ from gatewayd.process.alone import serve_alone
 from gatewayd.process.board import make_board_file
 from gatewayd.process.channel import pack
 from gatewayd.process.child import Child, ChildFailed
+from gatewayd.process.notify import Notifier
 from gatewayd.process.shared import make_shared_file
 from gatewayd.process.sockets import ListenError, bind_listeners, url_of
 from gatewayd.process.worker import Worker
@@ -121,7 +122,7 @@ async def test_where_the_admin_address_is_taken_nobody_is_served_to_be_cut_off(
         admin = f'[admin]\nlisten = "127.0.0.1:{taken.getsockname()[1]}"\n'
         loaded = make_config(tmp_path, "old", admin)
         with pytest.raises(ListenError, match="address already in use"):
-            await serve_alone(loaded, lambda: loaded, listener)
+            await serve_alone(loaded, lambda: loaded, listener, Notifier({}))
     assert served == []
 
 

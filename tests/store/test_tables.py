@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -398,6 +399,21 @@ def transition(at: int, state: str, **values: Any) -> BreakerTransition:
         **{"node": "n1", "service": "shop", "instance": "http://a", "state": state, "at": at}
         | values
     )
+
+
+@pytest.mark.parametrize("days", [0, 400])
+async def test_a_clock_that_is_set_ahead_makes_no_row_old(
+    store: Store, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    """Rows that are two days old, where those older than a day are deleted."""
+    day, now = 86_400_000_000, time.time_ns() // 1000
+    await store.breaker_states.record([transition(now - 2 * day, "open")])
+    await store.rate_limit_records.add([((now - 2 * day) // 60_000_000, "items", "ada", 1)])
+    monkeypatch.setattr(time, "time_ns", lambda: (now + days * day) * 1000)
+    limit = now + (days - (3 if days else 1)) * day
+    purged = await store.breaker_states.purge(limit)
+    assert purged == await store.rate_limit_records.purge(limit // 60_000_000)
+    assert purged == (0 if days else 1)
 
 
 async def test_the_last_state_of_each_breaker(store: Store) -> None:
