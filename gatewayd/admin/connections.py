@@ -12,9 +12,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 if TYPE_CHECKING:
     import socket
@@ -192,6 +193,17 @@ class _Connection(web.RequestHandler):
             keepalive_timeout=idle_seconds,
         )
         self.ended: asyncio.Future[None] = loop.create_future()
+
+    def log_exception(self, *args: Any, **more: Any) -> None:
+        """Log an error; of a request that cannot be read only what kind of mistake it has.
+
+        The stack is aiohttp's own then, and the text has what the client has sent.
+        """
+        error = more.get("exc_info")
+        if isinstance(error, HttpProcessingError):
+            logger.info("a request on the admin listener cannot be read: %s", type(error).__name__)
+        else:
+            super().log_exception(*args, **more)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell that the connection has ended."""
