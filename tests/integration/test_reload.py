@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import TYPE_CHECKING
+from weakref import ref
 
 import pytest
 
@@ -113,6 +115,38 @@ async def test_connections_to_an_origin_stay_where_its_settings_did_not_change(
     client.send(GET)
     await answer(at_origin, client)
     assert origin.accepted == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "",
+        "[services.origin.outlier]\nconsecutive_failures = 5\n",
+        "[filters.balancer]\nstrategy = 'p2c'\n",
+        "[filters.breaker]\nscope = 'service'\n",
+        "[filters.breaker]\npersist = true\n[store]\nurl = 'sqlite:///{folder}/gatewayd.db'\n",
+        "[filters.retry]\nhedge = {{ after = 60, percentile = 95 }}\n",
+        "[filters.token_bucket]\nrate = 1000\n",
+    ],
+)
+async def test_what_is_kept_does_not_keep_the_generation_that_made_it(
+    origin: RawOrigin, tmp_path: Path, settings: str
+) -> None:
+    config = config_for(origin.port) + settings.format(folder=tmp_path)
+    async with serving(config, tmp_path) as gateway:
+        client = await Wire.connect(gateway.port)
+        client.send(GET)
+        await answer(await origin.accept(), client)
+        client.close()
+        await until(lambda: gateway.server.open_connections == 0)
+        first = ref(gateway.generations.current)
+        await gateway.adopt(config + "[filters.cors]\nmax_age = 1\n")
+
+        def is_gone() -> bool:
+            gc.collect()
+            return first() is None
+
+        await until(is_gone)
 
 
 async def test_idle_connections_end_where_the_settings_changed(

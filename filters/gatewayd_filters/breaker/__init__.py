@@ -193,22 +193,27 @@ class BreakerFilter(Filter[BreakerConfig]):
         return response
 
     def _make(self, service: Service, target: str) -> Breaker:
-        """Make a breaker, and drop those of instances that are gone."""
-        self._shown.forget_gone(service.name)
-        name = f"{target} of {service.name}" if self._per_instance else f"service {target}"
+        """Make a breaker, and drop those of instances that are gone.
+
+        It outlives this filter: what it tells of its changes must not be the filter's, nor the
+        service's, or a whole generation would stay with it.
+        """
+        name, transitions, history = service.name, self._transitions, self._history
+        self._shown.forget_gone(name)
 
         def count(change: BreakerChange) -> None:
-            self._transitions.labels(service.name, change.after.value).value += 1
+            transitions.labels(name, change.after.value).value += 1
 
         listeners: list[BreakerListener] = [self.gateway.events.publish, count]
-        history, instance = self._history, target if self._per_instance else ""
         left = 0.0
         if history is not None:
+            instance = target if self._per_instance else ""
             open_for = self._policy.open_for
-            listeners.append(lambda one: history.note(service.name, instance, one, open_for))
-            left = history.seconds_left(service.name, instance)
-        breaker = Breaker(name, self._policy, clock=self._clock, on_change=listeners)
-        self._breakers[service.name][target] = breaker
+            listeners.append(lambda one: history.note(name, instance, one, open_for))
+            left = history.seconds_left(name, instance)
+        shown = f"{target} of {name}" if self._per_instance else f"service {target}"
+        breaker = Breaker(shown, self._policy, clock=self._clock, on_change=listeners)
+        self._breakers[name][target] = breaker
         if left:
             breaker.reopen(left)
         return breaker
