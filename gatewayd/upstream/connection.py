@@ -141,7 +141,8 @@ class UpstreamConnection(asyncio.Protocol):
             self.received = True
             self._take_head(self._buffer + data if self._buffer else data)
         elif self.state == BODY:
-            self._take_body(data)
+            if self._feed(data):
+                self._end_response()
         else:
             self.close()  # bytes that belong to no request
 
@@ -186,19 +187,23 @@ class UpstreamConnection(asyncio.Protocol):
     def _start_response(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
         self._keep_alive = head.keep_alive
         framing = 0 if attempt.method == "HEAD" else head.framing
-        headers = head.headers.copy()
-        if 0 <= framing <= len(rest):
-            body: bytes | Body = rest
-            if framing < len(rest):
-                self._keep_alive = False  # bytes behind the end belong to no request
-                body = rest[:framing]
-            if framing == 0 and head.content_length != 0:
-                body = NoBody(head.content_length)
-            waiter = self._waiter  # as _deliver does, without the call: most responses come here
-            if waiter is not None and not waiter.done():
-                waiter.set_result(Response(head.status, headers, body))
-            self._end_response()
+        if not 0 <= framing <= len(rest):
+            self._start_stream(attempt, head, rest)
             return
+        body: bytes | Body = rest
+        if framing < len(rest):
+            self._keep_alive = False  # bytes behind the end belong to no request
+            body = rest[:framing]
+        if framing == 0 and head.content_length != 0:
+            body = NoBody(head.content_length)
+        waiter = self._waiter  # as _deliver does, without the call: most responses come here
+        if waiter is not None and not waiter.done():
+            waiter.set_result(Response(head.status, head.headers.copy(), body))
+        self._end_response()
+
+    def _start_stream(self, attempt: Attempt, head: ResponseHead, rest: bytes) -> None:
+        """Start a response whose body has not arrived with its head, or not as plain bytes."""
+        framing = head.framing
         stream = self._body = StreamBody(
             None if framing < 0 else framing,
             pause=self._pause_reading,
@@ -209,7 +214,6 @@ class UpstreamConnection(asyncio.Protocol):
         if framing == CHUNKED:
             self._decoder = ChunkedDecoder(stream)
         elif framing == UNTIL_CLOSE:
-            self._keep_alive = False
             self._decoder = CloseDecoder(stream)
         else:
             self._decoder = LengthDecoder(stream, framing)
@@ -219,12 +223,9 @@ class UpstreamConnection(asyncio.Protocol):
         else:
             self._arm(attempt.timeouts.between_bytes)
         whole = stream.take_all()
-        self._deliver(Response(head.status, headers, stream if whole is None else whole))
+        body = stream if whole is None else whole
+        self._deliver(Response(head.status, head.headers.copy(), body))
         if complete:  # after the response is on its way: this may close the connection
-            self._end_response()
-
-    def _take_body(self, data: bytes) -> None:
-        if self._feed(data):
             self._end_response()
 
     def _feed(self, data: bytes) -> bool:

@@ -52,10 +52,9 @@ class ResponseHead:
             _drop_named(fields, members)
         self.status = status
         self.headers = Headers.of_lines(fields.lines)
-        self.content_length, chunked = _framing(fields, http_1_0=http_1_0)
+        self.content_length, chunked = _declared_length(fields, http_1_0=http_1_0)
         self.keep_alive = b"close" not in members and (not http_1_0 or b"keep-alive" in members)
         self.upgrade = fields.upgrade if b"upgrade" in members else None
-
         self.framing = self._framing(chunked=chunked)
 
     def _framing(self, *, chunked: bool) -> int:
@@ -137,7 +136,7 @@ def _drop_named(fields: _Fields, members: Collection[bytes]) -> None:
         fields.lines = [pair for pair in fields.lines if pair[0].lower() not in named]
 
 
-def _framing(fields: _Fields, *, http_1_0: bool) -> tuple[int | None, bool]:
+def _declared_length(fields: _Fields, *, http_1_0: bool) -> tuple[int | None, bool]:
     """Return the declared length, and whether the body is chunked (RFC 9112 section 6.3)."""
     length = fields.content_length
     if length is not None and not CONTENT_LENGTH.fullmatch(length):
