@@ -15,6 +15,7 @@ from gatewayd import (
     UpstreamTimeout,
 )
 from gatewayd.testing import read_body
+from gatewayd.unsent import count_taken
 from gatewayd.upstream.connection import CLOSED, UpstreamConnection
 from tests.support.driven import uploading
 from tests.support.raw import until
@@ -464,7 +465,7 @@ async def test_a_request_body_that_nobody_wants_is_not_sent(
     assert await wire.read_to_end() == b""
 
 
-class Upload(NamedTuple):
+class Uploading(NamedTuple):
     """A request with a body that is on its way."""
 
     response: asyncio.Task[Response]
@@ -474,14 +475,14 @@ class Upload(NamedTuple):
 
 async def upload(
     pool: Pool, origin: RawOrigin, sweeper: Sweeper, size: int, **seconds: float
-) -> Upload:
+) -> Uploading:
     """Send so many bytes to an instance, which has read the head."""
     attempt = make_attempt("POST", body=stream(bytes(size), length=size), **seconds)
     response = sending(pool, attempt)
     wire = await origin.accept()
     await wire.read_head()
     (connection,) = (one for one in sweeper._watched if isinstance(one, UpstreamConnection))
-    return Upload(response, wire, connection)
+    return Uploading(response, wire, connection)
 
 
 async def test_an_instance_that_takes_a_little_of_a_body_each_time_is_waited_for(
@@ -496,7 +497,9 @@ async def test_an_instance_that_takes_a_little_of_a_body_each_time_is_waited_for
 
     async def take_some_in(seconds: float) -> None:
         nonlocal taken
+        before = count_taken(connection._transport)
         taken += len(await wire.read(500_000))
+        await until(lambda: count_taken(connection._transport) > before)
         clock.advance(seconds)
         await until(lambda: response.done() or connection.expires_at > clock())
 
