@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import sys
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import TYPE_CHECKING
 
 import pytest
@@ -115,3 +115,21 @@ def test_the_installed_plugins_are_those_of_this_environment() -> None:
         assert kind.names == sorted({point.name for point in entry_points(group=kind.group)})
         assert [kind.load(name).name for name in kind.names] == kind.names
     assert {"route_match", "balancer", "upstream"} <= set(plugins.filters)
+
+
+def test_what_is_installed_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Plugins().filters.names
+    monkeypatch.setattr("gatewayd.registry.entry_points", lambda **_: EntryPoints())
+    assert Plugins().filters.names == names
+
+
+def test_it_is_looked_for_again_where_modules_come_from_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Plugins().filters.names
+    about = tmp_path / "notes-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: notes\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[{GROUP}]\nnotes = notes:Notes\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert Plugins().filters.names == sorted([*names, "notes"])

@@ -12,7 +12,6 @@ from __future__ import annotations
 import inspect
 import json
 import sys
-from importlib.metadata import entry_points
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from gatewayd.config.json_schema import Schema, describe, json_schema
 from gatewayd.config.schema import GatewayConfig
 from gatewayd.exchange import name_of
 from gatewayd.filter import Filter
-from gatewayd.registry import Plugins, Registry
+from gatewayd.registry import Plugins, Registry, installed
 from gatewayd.services.balancer import Balancer
 from gatewayd.services.discovery import Discovery
 
@@ -69,8 +68,7 @@ def built_in_plugins() -> Plugins:
     """Return the plugins of the distribution ``gatewayd`` alone."""
 
     def own(group: str) -> list[EntryPoint]:
-        points = entry_points(group=group)
-        return [point for point in points if point.dist and point.dist.name == "gatewayd"]
+        return [one for one in installed(group) if one.dist and one.dist.name == "gatewayd"]
 
     return Plugins(
         Registry("gatewayd.filters", Filter, own("gatewayd.filters")),

@@ -25,7 +25,7 @@ CONFIG = """
 filters = ["route_match", "token_bucket", "balancer", "upstream"]
 [redis]
 url = "{redis}"
-timeout = 0.1
+timeout = {timeout}
 probe_interval = 0.05
 [filters.token_bucket]
 backend = "redis"
@@ -58,10 +58,10 @@ def origin(tmp_path: Path) -> Iterator[int]:
 
 
 def gateway(
-    redis: RedisServer, origin: int, folder: Path, on_outage: str = "closed"
+    redis: RedisServer, origin: int, folder: Path, on_outage: str = "closed", timeout: float = 5.0
 ) -> GatewayProcess:
     folder.mkdir()
-    config = CONFIG.format(redis=redis.url, origin=origin, on_outage=on_outage)
+    config = CONFIG.format(redis=redis.url, origin=origin, on_outage=on_outage, timeout=timeout)
     return GatewayProcess(config, folder)
 
 
@@ -95,16 +95,18 @@ def test_two_gateways_grant_one_burst_together(
     assert statuses == {200: 20, 429: 20}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "hung"])
+@pytest.mark.parametrize(
+    ("number", "timeout"), [(signal.SIGKILL, 5.0), (signal.SIGSTOP, 1.0)], ids=["killed", "hung"]
+)
 @pytest.mark.parametrize(
     ("on_outage", "expected"),
     [("closed", {503: 30}), ("open", {200: 30}), ("local", {200: 10, 429: 20})],
 )
 def test_an_outage_is_survived_as_configured(
     redis: RedisServer, origin: int, tmp_path: Path, on_outage: str,
-    expected: dict[int, int], number: signal.Signals,
+    expected: dict[int, int], number: signal.Signals, timeout: float,
 ) -> None:  # fmt: skip
-    with gateway(redis, origin, tmp_path / "gateway", on_outage) as server:
+    with gateway(redis, origin, tmp_path / "gateway", on_outage, timeout) as server:
         assert ask(server, 1)[0] == {200: 1}
         redis.signal(number)
         statuses, latencies = ask(server, 30)
@@ -126,7 +128,7 @@ async def test_a_slow_redis_costs_its_time_out_and_is_left_alone(
     async with TcpProxy(redis.port) as proxy:
         folder = tmp_path / "gateway"
         config = CONFIG.format(
-            redis=f"redis://127.0.0.1:{proxy.port}/0", origin=origin, on_outage="open"
+            redis=f"redis://127.0.0.1:{proxy.port}/0", origin=origin, on_outage="open", timeout=0.1
         )
         folder.mkdir()
         server = GatewayProcess(config, folder)
@@ -153,10 +155,10 @@ def test_a_fail_over_of_sentinel_is_followed(origin: int, tmp_path: Path) -> Non
         second = RedisServer(names[1], ["--replicaof", "127.0.0.1", str(first.port)])
         stack.enter_context(second)
         sentinel = stack.enter_context(Sentinel(names[2], first.port))
-        table = f'sentinel = "main"\nnodes = ["127.0.0.1:{sentinel.port}"]\ntimeout = 0.1'
-        config = CONFIG.format(redis=first.url, origin=origin, on_outage="closed")
+        table = f'sentinel = "main"\nnodes = ["127.0.0.1:{sentinel.port}"]\ntimeout = 5.0'
+        config = CONFIG.format(redis=first.url, origin=origin, on_outage="closed", timeout=5.0)
         server = stack.enter_context(
-            GatewayProcess(config.replace("timeout = 0.1", table), names[3])
+            GatewayProcess(config.replace("timeout = 5.0", table), names[3])
         )
         assert ask(server, 1)[0] == {200: 1}
         wait_until(lambda: sentinel.knows_a_replica(), 30, "Sentinel knows the replica")
