@@ -142,13 +142,14 @@ class FollowedService(Service):
         if self._following is not None:
             self._following.cancel()
             await asyncio.wait([self._following])
-            await self._discovery.close()
         instances = self.instances
         self.replace(())
         for url in instances:
             self._pools.release(url)
         if self._health is not None:
             self._health.forget_gone()
+        if self._following is not None:
+            await self._discovery.close()  # last, as it may be a plugin's and fail
 
 
 def _failure_of(task: asyncio.Task[None]) -> BaseException | None:
