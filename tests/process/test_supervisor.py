@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -293,6 +294,19 @@ async def test_one_that_falls_silent_is_killed_and_replaced(
         await has(second, supervisor)
     assert first.killed
     assert "worker 0 (pid 1) has answered nothing for 30 s, killing it" in caplog.text
+
+
+async def test_one_that_ends_again_and_again_is_replaced_each_time(
+    old: LoadedConfig, spawn: Children, caplog: pytest.LogCaptureFixture
+) -> None:
+    children = [FakeChild() for _ in range(4)]
+    supervisor = make_supervisor(old, children[0])
+    async with keeping(supervisor):
+        for child, next_one in pairwise(children):
+            spawn.put_nowait(next_one)
+            child.gone.set()
+            await has(next_one, supervisor)
+    assert "could not be looked after" not in caplog.text
 
 
 async def test_what_goes_wrong_with_one_does_not_leave_it_without_successor(

@@ -114,6 +114,20 @@ async def test_which_answers_are_healthy(
     assert service.instances[origin.url].checked is healthy
 
 
+async def test_a_service_without_instances_is_no_error(
+    origin: SickOrigin, sweeper: Sweeper, caplog: pytest.LogCaptureFixture
+) -> None:
+    board = FakeBoard({}, ours=True)
+    health, service = make(origin, sweeper, board)
+    service.replace(())
+    health.start()
+    async with asyncio.timeout(10):
+        await board.news.wait()
+    await health.close()
+    assert board.published[0] == {}
+    assert "health checks failed" not in caplog.text
+
+
 async def test_one_failure_is_not_enough(origin: SickOrigin, sweeper: Sweeper) -> None:
     health, service = make(origin, sweeper, unhealthy_after=1000)
     origin.respond(500)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -60,6 +61,13 @@ class Cancelled(Told):
 
     async def start(self, update: Callable[[Sequence[InstanceSpec]], None]) -> None:
         raise asyncio.CancelledError
+
+
+class Unclosable(Told):
+    """A discovery that fails to close."""
+
+    async def close(self) -> None:
+        raise RuntimeError("still busy")
 
 
 CONFIG = {"api": {"discovery": "told"}}
@@ -140,6 +148,20 @@ async def test_closing_stops_discovery_and_ignores_late_news(generations: Genera
     assert services["api"].available == ()
 
 
+async def test_a_discovery_that_fails_to_close_keeps_no_connections(
+    generations: Generations,
+) -> None:
+    generations.install(Unclosable)
+    async with AsyncExitStack() as stack:
+        services = await stack.enter_async_context(generations.build(CONFIG))
+        await services["api"].start()
+        pool = services["api"].instances[A].pool
+        with pytest.raises(AssertionError, match="still busy"):
+            await stack.aclose()
+    assert pool._closed
+    assert len(generations.kept) == 0
+
+
 async def test_discovery_starts_once_for_all_generations(generations: Generations) -> None:
     async with generations.build(CONFIG) as before:
         await before["api"].start()
@@ -163,6 +185,20 @@ async def test_start_goes_on_without_a_late_answer_which_still_counts(
         Late.last.answer.set_result([InstanceSpec(C)])
         await ended(service)
         assert list(service.instances) == [C]
+
+
+async def test_a_reload_meanwhile_goes_on_without_a_late_answer_too(
+    generations: Generations, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(followed, "FIRST_ANSWER_SECONDS", 0.01)
+    generations.install(Late)
+    async with generations.build(CONFIG) as before:
+        await before["api"].start()
+        async with generations.build(CONFIG) as after:
+            await after["api"].start()
+            Late.last.answer.set_result([InstanceSpec(C)])
+            await ended(after["api"])
+            assert list(after["api"].instances) == [C]
 
 
 async def test_a_late_failure_is_logged(

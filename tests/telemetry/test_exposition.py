@@ -59,6 +59,12 @@ def worker(requests: int = 0, in_flight: float = 0, seconds: tuple[float, ...] =
     return metrics
 
 
+@pytest.mark.parametrize(("accept", "name"), [("", "t_requests_total"), (PROMETHEUS, "t_requests")])
+async def test_each_metric_is_described(accept: str, name: str) -> None:
+    _, text = await page(await totals_of(worker(requests=1)), accept)
+    assert f"# HELP {name} Requests.\n".encode() in text
+
+
 @pytest.mark.parametrize("accept", ["", PROMETHEUS])
 async def test_the_official_parsers_read_it(accept: str) -> None:
     totals = await totals_of(worker(3, 2, (0.05, 0.5, 5.0)))

@@ -325,6 +325,7 @@ async def test_the_exchange_s_deadline_counts_while_waiting(
     with pytest.raises(UpstreamTimeout) as caught:
         await pool.send(make_attempt(deadline=clock() + 0.01))
     assert not caught.value.sent
+    assert not caught.value.instance_failed
     await answered(wire)
     await served
 

@@ -143,7 +143,7 @@ class RevokedTokens:
                 await asyncio.to_thread(file.save, ids)
                 self._saved = ids
         except (OSError, GatewayError) as error:
-            if self._saved is not None or not self._unsaved:
+            if not self._unsaved:
                 logger.warning("the file of revoked tokens cannot be written: %s", error)
             self._saved, self._unsaved = None, True
         else:

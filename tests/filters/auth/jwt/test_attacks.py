@@ -218,6 +218,11 @@ async def test_a_token_may_be_too_old_whatever_it_says() -> None:
     assert await refusal(make(iat=NOW - 100), {"max_age": 60}) == "too_old"
 
 
+async def test_the_age_of_a_token_has_leeway_too() -> None:
+    async with jwt_method({"max_age": 60, "leeway": 10}) as caller:
+        assert (await caller.show(make(iat=NOW - 69))).id == "ada"
+
+
 async def test_the_age_of_a_token_must_be_known() -> None:
     assert await refusal(make(), {"max_age": 60}) == "missing_claim"
 

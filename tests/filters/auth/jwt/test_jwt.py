@@ -249,6 +249,14 @@ def test_what_no_longer_counts_is_forgotten() -> None:
     assert len(cache) == 0
 
 
+def test_tokens_are_forgotten_however_long_ago_they_were_used() -> None:
+    cache = TokenCache(4)
+    for number in range(4):
+        cache.put(b"%d" % number, verified())
+    cache.keep_only(lambda _: False)
+    assert [cache.get(b"%d" % number, NOW) for number in range(4)] == [None] * 4
+
+
 class Revocations:
     """The store's list of revoked tokens."""
 

@@ -146,6 +146,23 @@ async def test_a_start_without_the_store_knows_what_was_revoked(tmp_path: Path) 
         assert 0 < revoked.remaining <= config.max_stale
 
 
+async def test_a_file_that_cannot_be_written_is_told_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    config = config_with(tmp_path, revocation_file=str(tmp_path / "file" / "revoked.json"))
+    store = Store(StoreConfig(url=f"sqlite:///{tmp_path}/gatewayd.db"))
+    await initialize(store.config)
+    revoked = tokens(config, store)
+    try:
+        await revoked.start()
+        await revoked.read()
+    finally:
+        await revoked.close()
+        await store.close()
+    assert caplog.text.count("the file of revoked tokens cannot be written") == 1
+
+
 async def test_where_the_policy_is_closed_no_file_is_relied_on(tmp_path: Path) -> None:
     config = config_with(tmp_path, on_outage="closed")
     await save_list(tmp_path, config)

@@ -173,6 +173,29 @@ async def test_what_is_leased_of_one_bucket_is_spent_while_another_is_asked(
     assert left == pytest.approx(94.0, abs=0.01)
 
 
+async def test_what_is_refused_takes_nothing_of_what_is_leased(
+    redis_server: RedisServer,
+) -> None:
+    caller = new_key()
+    wide = Charge(f"wide|{caller}", Limit(1 / 86_400, 100.0, 86_400.0), 1.0)
+    narrow = Charge(f"narrow|{caller}", Limit(1 / 86_400, 1.0, 86_400.0), 1.0)
+    async with node(redis_server.url, FakeClock(), share=1.0) as backend:
+        for _ in range(4):  # takes 1, 2 and 4 of the wide one
+            await ask(backend, wide)
+        await ask(backend, narrow)
+        verdict = await ask(backend, wide, narrow)
+        left = await backend.held(wide)
+    assert (verdict.allowed, verdict.limiting) == (False, 1)
+    assert left == pytest.approx(96.0, abs=0.01)
+
+
+async def test_what_remains_is_told_of_the_whole_bucket(redis_server: RedisServer) -> None:
+    one = Charge(new_key(), Limit(1 / 86_400, 100.0, 86_400.0), 1.0)
+    async with node(redis_server.url, FakeClock()) as backend:
+        remaining = [(await ask(backend, one)).remaining[0] for _ in range(6)]
+    assert remaining == pytest.approx([99.0, 98.0, 97.0, 96.0, 95.0, 94.0], abs=0.01)
+
+
 async def test_rate_and_burst_hold_within_the_bound(redis_server: RedisServer) -> None:
     """Of three nodes: never above rate x T + burst + nodes x slice, nor far below the rate."""
     limit = Limit(500.0, 400.0, 1.0)
