@@ -13,7 +13,9 @@ _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 # field-value with its optional white space: HTAB, SP, VCHAR, obs-text.
 _FIELDS = rb"(?:" + _TOKEN + rb":[\t\x20-\x7e\x80-\xff]*\r\n)*"
 
-REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/(\d)\.(\d)")
+# No "#" in the target: a fragment is never sent (RFC 9112 section 3.2), and an origin that cuts it
+# off reads another query than the gateway, which would go by what stands behind it.
+REQUEST_LINE = re.compile(rb"(" + _TOKEN + rb") ([\x21\x22\x24-\x7e]+) HTTP/(\d)\.(\d)")
 STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-5][0-9]{2})(?: [\t\x20-\x7e\x80-\xff]*)?\r\n")
 REQUEST_HEAD = re.compile(REQUEST_LINE.pattern + rb"\r\n" + _FIELDS + rb"\r\n")
 TRAILERS = re.compile(_FIELDS)

@@ -319,10 +319,11 @@ def origin_form(
     """Return a target of another form in origin-form, and the fields with its authority as Host.
 
     RFC 9112 section 3.2.2: the authority of an absolute-form target replaces the Host field,
-    whatever that says.
+    whatever valid host that names.
 
     Raises:
-        Reject: the form is none that a gateway takes (RFC 9112 section 3.2).
+        Reject: the form is none that a gateway takes, or a Host field is invalid, which it may not
+            be beside any form (RFC 9112 section 3.2).
 
     """
     if target == b"*" and method == "OPTIONS":
@@ -333,7 +334,13 @@ def origin_form(
     if absolute is None:
         raise malformed("The request target is invalid.")
     authority, target = absolute
-    return target, [(b"Host", authority), *(line for line in lines if line[0].lower() != b"host")]
+    others = [(b"Host", authority)]
+    for name, value in lines:
+        if name.lower() != b"host":
+            others.append((name, value))
+        elif parse_host(value) is None:
+            raise malformed("The Host field is invalid.")
+    return target, others
 
 
 def _host(index: Mapping[bytes, bytes], version: tuple[int, int]) -> tuple[str, str]:

@@ -231,6 +231,13 @@ def test_the_authority_of_an_absolute_target_replaces_the_host() -> None:
     assert (target, lines) == (b"/?x", [(b"Host", b"other.example")])
 
 
+@pytest.mark.parametrize("host", [b"", b"a,b", b"a b", b"u@a", b"a/b", b"a:99999"])
+def test_refuses_an_invalid_host_beside_an_absolute_target(host: bytes) -> None:
+    with pytest.raises(Reject) as caught:
+        origin_form("GET", b"http://other.example/", [(b"HOST", host)])
+    assert caught.value.status == 400
+
+
 @pytest.mark.parametrize(
     ("method", "target", "status"),
     [
