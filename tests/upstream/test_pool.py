@@ -496,10 +496,12 @@ async def test_an_instance_that_takes_a_little_of_a_body_each_time_is_waited_for
     )
     await until(lambda: connection.expires_at == clock() + 30)
 
+    body = connection._upload
+    assert body is not None
+
     async def take_some_in(seconds: float) -> None:
         nonlocal taken
-        phase = connection._upload
-        while count_taken(connection._transport) <= phase._taken:
+        while count_taken(connection._transport) <= body._taken:
             taken += len(await wire.read(500_000))
         clock.advance(seconds)
         await until(lambda: response.done() or connection.expires_at > clock())

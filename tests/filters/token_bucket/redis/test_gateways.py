@@ -137,6 +137,7 @@ async def test_a_slow_redis_costs_its_time_out_and_is_left_alone(
             assert (await asyncio.to_thread(ask, server, 1))[0] == {200: 1}
             proxy.delay = 5.0
             statuses, latencies = await asyncio.to_thread(ask, server, 30)
+            await asyncio.to_thread(server.wait_for_log, "Redis is away")
             proxy.delay = 0.0
             await asyncio.to_thread(server.wait_for_log, "Redis is there")
         finally:
