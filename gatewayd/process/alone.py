@@ -56,7 +56,10 @@ async def serve_alone(
 
     def stop() -> None:
         notifier.stopping()
-        worker.stop()
+        if worker.stopping:
+            worker.break_off()
+        else:
+            worker.stop()
 
     try:
         notifier.starting()

@@ -28,6 +28,10 @@ ANSWER_SECONDS = 60.0
 LOOK_SECONDS = 5.0
 """How often a worker is asked whether it still answers."""
 
+BREAK_OFF = signal.SIGUSR1
+"""Has a worker that ends break off its exchanges. No second SIGTERM: service managers send one to
+all processes of a service, beside the one that the supervisor sends."""
+
 LOOKS = 6
 """How many such questions in a row it may leave without any answer: for 30 s, as gunicorn's workers
 may (its ``timeout``)."""
@@ -180,9 +184,13 @@ class Child:
             raise ChildFailed(message) from None
 
     def terminate(self) -> None:
-        """Tell it to let its exchanges end; a second time, to break them off."""
+        """Tell it to let its exchanges end."""
         self.told_to_end = True
         self._signal(signal.SIGTERM)
+
+    def break_off(self) -> None:
+        """Tell it to break off the exchanges that have not ended since :meth:`terminate`."""
+        self._signal(BREAK_OFF)
 
     def kill(self) -> None:
         """End it at once."""

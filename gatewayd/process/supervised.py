@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gatewayd.admin.commands import run_packed
 from gatewayd.process.calls import Kind, Responder
 from gatewayd.process.channel import Channel, ChannelClosed, unpack
+from gatewayd.process.child import BREAK_OFF
 from gatewayd.process.worker import Worker
 from gatewayd.registry import Plugins
 
@@ -25,7 +26,9 @@ logger = logging.getLogger("gatewayd.process")
 async def serve_supervised(
     listener: socket.socket, end: socket.socket, board: Board, shared: SharedTable
 ) -> None:
-    """Serve until SIGTERM, or until the supervisor is gone; a second SIGTERM breaks off exchanges.
+    """Serve until SIGTERM or SIGINT, or until the supervisor is gone.
+
+    However many of these come, exchanges may end; only ``BREAK_OFF`` breaks them off after that.
 
     Returns as soon as the first configuration cannot be used; the supervisor has been told why.
 
@@ -58,6 +61,7 @@ async def serve_supervised(
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, worker.stop)
+        loop.add_signal_handler(BREAK_OFF, worker.break_off)
         following = asyncio.create_task(_follow(responder, worker), name="calls")
         await worker.serve()
         following.cancel()

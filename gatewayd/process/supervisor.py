@@ -346,6 +346,10 @@ class Supervisor:
         return [child for child in self._children.values() if child.running]
 
     def _stop(self) -> None:
+        if self._stopping.is_set():
+            for child in self._running():
+                child.break_off()
+            return
         self._notifier.stopping()
         self._stopping.set()
         for child in self._running():

@@ -113,10 +113,18 @@ class Worker:
         """The configuration that runs."""
         return self._generations.current.loaded
 
+    @property
+    def stopping(self) -> bool:
+        """Whether :meth:`stop` has been called."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
-        """Let the exchanges end; called again meanwhile, break them off."""
+        """Let the exchanges end; called again, it changes nothing."""
         self._generations.start_draining()
         self._stopping.set()
+
+    def break_off(self) -> None:
+        """Break off the exchanges that have not ended since :meth:`stop`."""
         if self._draining is not None:
             self._draining.cancel()
 

@@ -102,7 +102,7 @@ def serving(
 def test_it_is_ready_when_it_serves(manager: Manager, tmp_path: Path, workers: int) -> None:
     with serving(manager, tmp_path, workers) as gateway:
         ready = manager.next("READY")
-        assert f"(pid {gateway.pid}, workers {workers})" in gateway.log  # logged when all serve
+        gateway.wait_for_log(f"(pid {gateway.pid}, workers {workers})")  # a thread writes the log
         assert ready["STATUS"].startswith(f"listening on {gateway.url}, configuration ")
         assert manager.heard[0] == {"EXTEND_TIMEOUT_USEC": "90000000"}
 

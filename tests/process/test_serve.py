@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
@@ -54,6 +54,15 @@ redirect = { to = "https://new.test" }
 
 def config_for(origin: HeldOrigin, workers: int) -> str:
     return CONFIG.format(workers=workers, port=origin.server_port)
+
+
+def has_signal_pending(pid: int) -> bool:
+    """Tell whether a signal was sent to a process that it has not been given yet."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return any(int(line.split()[1], 16) for line in lines if line.startswith(("SigPnd", "ShdPnd")))
 
 
 def serve_command(*arguments: str) -> list[str]:
@@ -257,6 +266,41 @@ def test_sigterm_lets_exchanges_end(start: Start, origin: HeldOrigin, workers: i
         origin.slow_may_end.set()
         assert slow.result(10).status == 200
     assert gateway.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_what_a_service_manager_sends_to_workers_as_well_breaks_nothing_off(
+    start: Start, origin: HeldOrigin, number: signal.Signals
+) -> None:
+    gateway = start(2)
+    workers = gateway.worker_pids
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(get, gateway.port, "/slow")
+        origin.slow_started.wait(10)
+        gateway.signal(number)
+        wait_until(lambda: not accepts(gateway.port), 10, "no new connections")
+        for pid in workers:
+            with suppress(ProcessLookupError):  # the one without an exchange
+                os.kill(pid, number)
+        wait_until(lambda: not any(map(has_signal_pending, workers)), 10, "the signals")
+        origin.slow_may_end.set()
+        assert slow.result(10).status == 200
+    assert gateway.wait() == 0
+
+
+def test_exchanges_end_also_where_the_supervisor_is_killed_meanwhile(
+    start: Start, origin: HeldOrigin
+) -> None:
+    gateway = start(2)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(get, gateway.port, "/slow")
+        origin.slow_started.wait(10)
+        gateway.signal(signal.SIGTERM)
+        wait_until(lambda: not accepts(gateway.port), 10, "no new connections")
+        gateway.signal(signal.SIGKILL)
+        assert gateway.wait() == -signal.SIGKILL
+        origin.slow_may_end.set()
+        assert slow.result(10).status == 200
 
 
 @BOTH
