@@ -133,6 +133,9 @@ def make_engine(url: URL, config: StoreConfig, *, database: bool = True) -> Asyn
             hide_parameters=True,
         )
         sa.event.listen(engine.sync_engine, "connect", _prepare_sqlite)
+        follow = _SqliteFile(file)
+        sa.event.listen(engine.sync_engine, "connect", follow.opened)
+        sa.event.listen(engine.sync_engine, "checkout", follow.taken)
         sa.event.listen(engine.sync_engine, "begin", _begin_sqlite)
         return engine
     arguments: dict[str, Any] = {
@@ -186,6 +189,7 @@ async def _connect_sqlite(*arguments: Any, **options: Any) -> Any:
     """
     import aiosqlite
 
+    os.stat(arguments[0])  # noqa: PTH116  # SQLite would make one without tables, for all to read
     connection = aiosqlite.connect(*arguments, **options)
     thread: Any = getattr(connection, "_thread", connection)  # before 0.22 it was one by itself
     thread.daemon = True  # as SQLAlchemy does
@@ -203,6 +207,35 @@ def _prepare_sqlite(connection: Any, _record: object) -> None:
                    f"busy_timeout = {_BUSY_MILLISECONDS}"):  # fmt: skip
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
+
+
+class _SqliteFile:
+    """Sees to it that connections are to the file that stands under its name now.
+
+    One that was removed, as for a backup that takes its place, goes on for those who have it open:
+    they would never hear of a key that is revoked in the new one.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def opened(self, _connection: object, record: Any) -> None:
+        record.info["file"] = self._identity()
+
+    def taken(self, _connection: object, record: Any, _proxy: object) -> None:
+        """Have the pool connect anew where the file is another one.
+
+        Raises:
+            DisconnectionError: it is another one.
+            OSError: there is none.
+
+        """
+        if record.info["file"] != self._identity():
+            raise sa.exc.DisconnectionError(f"{self._file} is another file than before")
+
+    def _identity(self) -> tuple[int, int]:
+        status = self._file.stat()
+        return status.st_dev, status.st_ino
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

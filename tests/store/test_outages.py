@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd.store.errors import StoreUnavailable
+from gatewayd.store.errors import StoreError, StoreUnavailable
 from gatewayd.store.settings import StoreConfig, StoreTlsConfig
-from gatewayd.store.setup import initialize
+from gatewayd.store.setup import check_connection, initialize
 from gatewayd.store.store import Store
 from gatewayd.telemetry.metrics import Metrics
 from tests.store.conftest import closing_store
+from tests.store.test_tables import KEY
 from tests.support.certificates import Authority
 from tests.support.mariadb import MariaDb
 from tests.support.process import free_port
@@ -277,3 +279,24 @@ async def test_outages_are_counted() -> None:
             await store.revoked_tokens.active(0)
         counts = metrics.counter("gatewayd_store_operations", "", ("kind", "result"))
         assert counts.labels("read", "failure").value == 1
+
+
+async def test_a_file_that_was_removed_is_missed_and_its_successor_is_used(
+    sqlite_config: StoreConfig,
+) -> None:
+    file = Path(sqlite_config.url.removeprefix("sqlite:///"))
+    await initialize(sqlite_config)
+    async with closing_store(Store(sqlite_config)) as store:
+        await store.api_keys.create(KEY)
+        for part in file.parent.glob("gatewayd.db*"):
+            part.unlink()
+        with pytest.raises(StoreUnavailable, match="No such file"):
+            await store.api_keys.get(KEY.id)
+        # Not the empty one that SQLite itself would make, nor tables in it.
+        with pytest.raises(StoreError, match="does not exist"):
+            await check_connection(sqlite_config)
+        await initialize(sqlite_config)
+        assert await store.api_keys.get(KEY.id) is None
+        await store.api_keys.create(KEY)
+    async with closing_store(Store(sqlite_config)) as other:
+        assert await other.api_keys.get(KEY.id) is not None
