@@ -181,6 +181,21 @@ async def test_a_breaker_from_before_a_reload_tells_the_store_of_now(
     assert [row.state for row in rows] == ["open"]
 
 
+async def test_an_idle_connection_does_not_keep_the_generation_of_its_last_request(
+    origin: RawOrigin, gateway: InProcessGateway, client: Wire
+) -> None:
+    client.send(GET)
+    await answer(await origin.accept(), client)
+    first = ref(gateway.generations.current)
+    await gateway.adopt(config_for(origin.port) + "[filters.cors]\nmax_age = 1\n")
+
+    def is_gone() -> bool:
+        gc.collect()
+        return first() is None
+
+    await until(is_gone)
+
+
 async def test_idle_connections_end_where_the_settings_changed(
     origin: RawOrigin, gateway: InProcessGateway, client: Wire
 ) -> None:
