@@ -218,7 +218,8 @@ class ClientConnection(RequestHandler):
     async def _serve(self, exchange: Exchange) -> None:
         """Run an exchange through the pipeline and send its response."""
         server = self._server
-        generation = self._reader.generation
+        generation, self._reader.generation = self._reader.generation, None
+        assert generation is not None  # noqa: S101  # it came with the exchange
         error: BaseException | None = None
         generation.in_flight += 1
         server.in_flight += 1
@@ -343,7 +344,7 @@ class ClientConnection(RequestHandler):
     def _await_client(self) -> None:
         """Give the client ``send_timeout`` to take something of what is unsent."""
         self._taken = count_taken(self.transport)
-        self.expires_at = self._now() + self._reader.generation.entry.limits.send_timeout
+        self.expires_at = self._now() + self._reader.entry.limits.send_timeout
 
     # --- the end -----------------------------------------------------------------------------
 

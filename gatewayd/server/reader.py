@@ -91,16 +91,18 @@ class RequestReader:
 
     Attributes:
         state: What the next bytes are.
-        generation: The generation that the last request was read for.
+        entry: What the last head was checked by.
+        generation: The generation of the exchange that is ready; whoever serves it takes it away,
+            as an idle connection must not keep one.
         keep_alive: Whether the client wants the connection to outlive that request.
         asks_head: Whether what was refused asked for a head only (RFC 9110 section 9.3.2).
         expires_at: When :meth:`expire` is due (see :mod:`gatewayd.timers`).
 
     """
 
-    __slots__ = ("_block", "_body", "_clock", "_connection", "_decoder", "_entry", "_fields",
-                 "_generations", "_inbox", "_longest", "_loop", "_parser", "_paused", "_peer",
-                 "_send_interim", "_version", "asks_head", "expires_at", "generation", "keep_alive",
+    __slots__ = ("_block", "_body", "_clock", "_connection", "_decoder", "_fields", "_generations",
+                 "_inbox", "_longest", "_loop", "_parser", "_paused", "_peer", "_send_interim",
+                 "_version", "asks_head", "entry", "expires_at", "generation", "keep_alive",
                  "state")  # fmt: skip
 
     def __init__(
@@ -116,7 +118,8 @@ class RequestReader:
         self._clock = clock
         self._loop = loop
         self.state = HEAD
-        self.generation: Generation = generations.current
+        self.entry: Entry = generations.current.entry
+        self.generation: Generation | None = None
         self.keep_alive = self.asks_head = False
         self._inbox = b""
         self._parser: Any = None  # made when the first head is complete
@@ -124,13 +127,12 @@ class RequestReader:
         self._decoder: Decoder | None = None
         self._paused = False
         self._peer: Peer | None = None
-        # What followed the line in the last head, and for whom it was checked.
+        # What followed the line in the last head.
         self._block: bytes | None = None
         self._longest = 0  # bytes of a head with this block
-        self._entry: Entry | None = None
         self._version = HTTP_1_1
         self._fields: Any = None  # Fields, where there is a block
-        self.expires_at = clock() + self.generation.entry.limits.header_timeout
+        self.expires_at = clock() + self.entry.limits.header_timeout
 
     # --- what arrives ------------------------------------------------------------------------
 
@@ -153,7 +155,7 @@ class RequestReader:
     def next(self) -> None:
         """Go on after a response: with what waits, or with what will come."""
         self.state = HEAD
-        self.expires_at = self._clock() + self.generation.entry.keepalive_timeout
+        self.expires_at = self._clock() + self.entry.keepalive_timeout
         if self._paused:  # by what waits, or by a body that nobody has read
             self._resume()
         if self._inbox:
@@ -243,7 +245,7 @@ class RequestReader:
         checking them costs 9 us of a request's 26 (measured under load): so what a block of field
         lines means is remembered for as long as its bytes stay the same.
         """
-        if block == self._block and entry is self._entry and 0 < len(text) <= _MAX_REMEMBERED:
+        if block == self._block and entry is self.entry and 0 < len(text) <= _MAX_REMEMBERED:
             line = entry.remembered_line(text)
             if line.version is self._version and line.path is not None:
                 return line
@@ -265,7 +267,7 @@ class RequestReader:
         if not repeatable:
             target, lines = origin_form(line.method, line.target.encode("latin-1"), lines)
             line = entry.line_of(line.method, target, line.version)
-        if self._peer is None or self._entry is not entry:
+        if self._peer is None or self.entry is not entry:
             self._peer = self._connection.describe_peer(entry)
         fields = entry.check(lines, line.version, self._peer)
         longest = _MAX_REMEMBERED + len(_CRLF) + len(block)
@@ -275,7 +277,7 @@ class RequestReader:
             self._version, self._fields = line.version, fields
         else:
             self._block, self._longest, self._fields = None, 0, None
-        self._entry = entry
+        self.entry = entry
         return line, fields
 
     def _start_exchange(self, line: RequestLine, fields: Fields, rest: bytes) -> None:
@@ -348,7 +350,7 @@ class RequestReader:
             on_read=self._ask_for_body if fields.expects_continue else None,
         )
         if fields.length == CHUNKED:
-            self._decoder = ChunkedDecoder(body, self.generation.entry.forbids_trailer)
+            self._decoder = ChunkedDecoder(body, self.entry.forbids_trailer)
         else:
             self._decoder = LengthDecoder(body, fields.length)
         self._body = body
@@ -383,7 +385,7 @@ class RequestReader:
             self._await_body()
 
     def _await_body(self) -> None:
-        self.expires_at = self._clock() + self.generation.entry.limits.body_timeout
+        self.expires_at = self._clock() + self.entry.limits.body_timeout
 
     def _break_body(self, error: Exception) -> None:
         body = self._body

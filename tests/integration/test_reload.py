@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 from typing import TYPE_CHECKING
 from weakref import ref
 
 import pytest
 
+from gatewayd import Store
+from gatewayd.store.settings import StoreConfig
 from tests.integration.configuration import config_for
 from tests.integration.mixed_clients import run_clients
 from tests.integration.mixed_origin import mixed_origin
@@ -147,6 +150,50 @@ async def test_what_is_kept_does_not_keep_the_generation_that_made_it(
             return first() is None
 
         await until(is_gone)
+
+
+async def test_a_breaker_from_before_a_reload_tells_the_store_of_now(
+    origin: RawOrigin, tmp_path: Path
+) -> None:
+    def settings(name: str) -> str:
+        return (
+            config_for(origin.port)
+            + "[filters.breaker]\npersist = true\nconsecutive_failures = 1\n"
+            + f"[store]\nurl = 'sqlite:///{tmp_path}/{name}.db'\n"
+        )
+
+    async with serving(settings("before"), tmp_path) as gateway:
+        client = await Wire.connect(gateway.port)
+        client.send(GET)
+        at_origin = await origin.accept()
+        await answer(at_origin, client)
+        await gateway.adopt(settings("after"))
+        await until(lambda: not any_retiring())
+        client.send(GET)
+        await at_origin.read_head()
+        at_origin.send(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")
+        assert (await client.read_answer()).status == 500
+        client.close()
+    store = Store(StoreConfig(url=f"sqlite:///{tmp_path}/after.db"))
+    await store.start()
+    rows = await store.breaker_states.latest(socket.gethostname()[:128])
+    await store.close()
+    assert [row.state for row in rows] == ["open"]
+
+
+async def test_an_idle_connection_does_not_keep_the_generation_of_its_last_request(
+    origin: RawOrigin, gateway: InProcessGateway, client: Wire
+) -> None:
+    client.send(GET)
+    await answer(await origin.accept(), client)
+    first = ref(gateway.generations.current)
+    await gateway.adopt(config_for(origin.port) + "[filters.cors]\nmax_age = 1\n")
+
+    def is_gone() -> bool:
+        gc.collect()
+        return first() is None
+
+    await until(is_gone)
 
 
 async def test_idle_connections_end_where_the_settings_changed(

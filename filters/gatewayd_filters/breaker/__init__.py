@@ -114,12 +114,13 @@ class BreakerFilter(Filter[BreakerConfig]):
         gateway.admin.register("breakers.list", self._list)
         gateway.admin.register("breakers.reset", self._reset)
         self._history: History | None = None
+        self._histories: list[History] = gateway.keep(("breaker", "histories"), list)
         if config.persist:
             store, metrics = gateway.store, gateway.metrics
             if store is None:
                 raise ConfigError(ConfigIssue("needs the store", key="persist"))
             key = ("breaker", "history", store)
-            self._history = gateway.keep(key, lambda: History(store, metrics))
+            self._history = gateway.keep(key, lambda: History(store, metrics, self._histories))
 
     async def _list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         now = self._clock()
@@ -198,7 +199,7 @@ class BreakerFilter(Filter[BreakerConfig]):
         It outlives this filter: what it tells of its changes must not be the filter's, nor the
         service's, or a whole generation would stay with it.
         """
-        name, transitions, history = service.name, self._transitions, self._history
+        name, transitions = service.name, self._transitions
         self._shown.forget_gone(name)
 
         def count(change: BreakerChange) -> None:
@@ -206,11 +207,16 @@ class BreakerFilter(Filter[BreakerConfig]):
 
         listeners: list[BreakerListener] = [self.gateway.events.publish, count]
         left = 0.0
-        if history is not None:
+        if self._history is not None:
             instance = target if self._per_instance else ""
-            open_for = self._policy.open_for
-            listeners.append(lambda one: history.note(name, instance, one, open_for))
-            left = history.seconds_left(name, instance)
+            open_for, histories = self._policy.open_for, self._histories
+
+            def note(change: BreakerChange) -> None:
+                for history in histories:
+                    history.note(name, instance, change, open_for)
+
+            listeners.append(note)
+            left = self._history.seconds_left(name, instance)
         shown = f"{target} of {name}" if self._per_instance else f"service {target}"
         breaker = Breaker(shown, self._policy, clock=self._clock, on_change=listeners)
         self._breakers[name][target] = breaker

@@ -39,11 +39,14 @@ class History:
     Args:
         store: Where it is written.
         metrics: Where dropped transitions are counted.
+        present: The histories that are being written; this one is in it from its start to its
+            close. Breakers tell these, as they outlive a reload that changes the store.
 
     """
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, metrics: Metrics, present: list[History]) -> None:
         self._store = store
+        self._present = present
         self._node = socket.gethostname()[:128]
         self._waiting: deque[BreakerTransition] = deque()
         self._dropped = metrics.counter(
@@ -57,6 +60,7 @@ class History:
         if self._task is not None:
             return
         self._task = asyncio.create_task(self._run(), name="gatewayd breaker history")
+        self._present.append(self)
         try:
             async with asyncio.timeout(_START_SECONDS):
                 await self._store.start()
@@ -122,6 +126,7 @@ class History:
         """Write what waits, within a bound, and stop."""
         if self._task is None:
             return
+        self._present.remove(self)
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
         try:
