@@ -64,7 +64,7 @@ class Family:
         for other in others:
             if (other.kind, other.labels, other.combine) != what:
                 continue
-            if bounds and other.bounds and other.bounds != bounds:
+            if bounds and other.bounds != bounds:
                 continue
             bounds = bounds or other.bounds
             for key, numbers in other.cells.items():

@@ -278,6 +278,21 @@ async def test_what_goes_nowhere_is_counted_as_dropped(tmp_path: Path) -> None:
     assert (trail.count("written"), trail.count("dropped")) == (0, 1)
 
 
+@pytest.mark.parametrize(
+    ("sinks", "lines", "rows"),
+    [(["log", "store"], 1, 1), (["store"], 0, 1), (["log"], 1, 0), ([], 0, 0)],
+)
+async def test_events_go_to_the_sinks_that_are_named(
+    store: Store, caplog: pytest.LogCaptureFixture, sinks: list[str], lines: int, rows: int
+) -> None:
+    caplog.set_level(logging.INFO, "gatewayd.audit")
+    async with Trail(store, sinks=sinks) as audit:
+        audit.record(DENIAL)
+        await audit.flush()
+    assert [one.name for one in caplog.records].count("gatewayd.audit") == lines
+    assert len(await store.audit_logs.recent()) == rows
+
+
 async def test_actions_may_be_left_out(store: Store) -> None:
     async with Trail(store, exclude=["access"]) as audit:
         audit.record(DENIAL)
@@ -314,6 +329,16 @@ async def test_a_clock_that_is_set_ahead_makes_no_row_old(
         await audit._purge()
     assert len(await store.audit_logs.recent()) == 1
     assert "the clock is 400 days ahead since the start" in caplog.text
+
+
+async def test_a_clock_that_is_set_ahead_by_less_than_a_day_is_not_told(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = time.time_ns()
+    monkeypatch.setattr(time, "time_ns", lambda: now + 23 * 3_600_000_000_000)
+    async with Trail(store) as audit:
+        await audit._purge()
+    assert "ahead" not in caplog.text
 
 
 async def test_one_event_at_once(store: Store, tmp_path: Path) -> None:

@@ -623,6 +623,18 @@ async def test_a_log_that_was_moved_is_opened_again(tmp_path: Path) -> None:
     assert (path.read_bytes().count(b"\n"), moved.read_bytes()) == (1, b"")
 
 
+async def test_a_log_that_takes_its_lines_counts_and_tells_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gateway = make_gateway()
+    settings = {"path": str(tmp_path / "access.log")}
+    async with running(AccessLog, settings, gateway=gateway) as access_log:
+        access_log.report([ended(make_exchange())])
+    dropped = gateway.metrics.counter("gatewayd_access_log_dropped_lines", "", ("reason",))
+    assert (dropped.labels("full").value, dropped.labels("failed").value) == (0, 0)
+    assert caplog.text == ""
+
+
 async def test_lines_that_cannot_be_written_are_counted() -> None:
     gateway = make_gateway()
     async with running(AccessLog, {"path": "/dev/full"}, gateway=gateway) as access_log:

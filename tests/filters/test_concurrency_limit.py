@@ -15,6 +15,7 @@ from gatewayd.process.shared import make_shared_file
 from gatewayd.testing import Recorder, contract, make_exchange, make_gateway, running
 from gatewayd_filters.concurrency_limit import ConcurrencyLimit
 from gatewayd_filters.concurrency_limit.counts import SharedCounts
+from tests.support.routing import make_route
 from tests.support.servers import REPOSITORY
 
 if TYPE_CHECKING:
@@ -53,9 +54,12 @@ def sharing(file: IO[bytes]) -> Gateway:
     return make_gateway(shared=SharedTable(file.fileno()))
 
 
-async def enter(one: ConcurrencyLimit, principal: str | None = None) -> Exchange | Reject:
+async def enter(
+    one: ConcurrencyLimit, principal: str | None = None, **values: Any
+) -> Exchange | Reject:
     """Send a request; return its exchange, which is under way, or what refused it."""
-    values = {"principal": Principal(principal, "jwt")} if principal else {}
+    if principal:
+        values["principal"] = Principal(principal, "jwt")
     exchange = make_exchange(values=values)
     try:
         await one(exchange, Recorder())
@@ -118,6 +122,30 @@ async def test_callers_are_counted_apart(gateway: Gateway) -> None:
         exchanges = [await enter(one, name) for name in ("alice", "bob")]
         assert isinstance(await enter(one, "alice"), Reject)
         for exchange in exchanges:
+            end(exchange)
+
+
+@pytest.mark.parametrize(
+    ("settings", "refused"),
+    [
+        ({"scope": "route"}, False),
+        ({"scope": "route", "name": "both"}, True),
+        ({"scope": "gateway"}, True),
+    ],
+)
+async def test_routes_are_counted_together_that_share_a_name_or_a_scope(
+    gateway: Gateway, settings: dict[str, Any], refused: bool
+) -> None:
+    settings = {"limit": 1, **settings}
+    async with (
+        running(ConcurrencyLimit, settings, gateway=gateway) as one,
+        running(ConcurrencyLimit, settings, gateway=gateway) as other,
+    ):
+        first = await enter(one, "alice", route=make_route("/a"))
+        second = await enter(other, "alice", route=make_route("/b"))
+    assert isinstance(second, Reject) is refused
+    for exchange in (first, second):
+        if not isinstance(exchange, Reject):
             end(exchange)
 
 

@@ -332,11 +332,15 @@ async def test_a_client_that_ends_without_a_whole_request_gets_none(
     assert await wire.read_to_end() == b""
 
 
-async def test_a_client_that_leaves_ends_its_exchange(serve: Serve) -> None:
+@pytest.mark.parametrize("waiting", [0, 1, 2])
+async def test_a_client_that_leaves_ends_its_exchange(serve: Serve, waiting: int) -> None:
+    """Also the second one of a connection, behind which others wait."""
     ended: list[tuple[Exchange, BaseException | None]] = []
     started = asyncio.Event()
 
     async def wait(exchange: Exchange) -> Response:
+        if exchange.request.path == "/first":
+            return Response(200)
         exchange.on_finish(lambda exchange, error: ended.append((exchange, error)))
         started.set()
         await asyncio.Event().wait()
@@ -344,12 +348,12 @@ async def test_a_client_that_leaves_ends_its_exchange(serve: Serve) -> None:
 
     served = await serve(wait)
     wire = await served.connect()
-    wire.send(get())
+    wire.send(get("/first") + get("/second") + get("/third") * waiting)
     await started.wait()
     wire.reset()
     await served.until_closed()
     ((exchange, error),) = ended
-    assert exchange.request.path == "/"
+    assert exchange.request.path == "/second"
     assert isinstance(error, asyncio.CancelledError)
 
 

@@ -289,6 +289,28 @@ def test_what_comes_after_a_failure_between_lines_begins_at_once(
     assert file.read_bytes() == b"1234\nnext\n"
 
 
+@pytest.mark.parametrize(
+    ("room", "between", "lost"),
+    [(25, "", 3), (26, "", 3), (29, "1\n1\n", 1), (30, "1\n1\n", 1), (33, "1\n1\n1\n", 0)],
+    ids=["nothing", "the new line alone", "before a newline", "between lines", "all"],
+)
+def test_what_a_disk_takes_after_a_torn_line_is_counted_and_the_next_line_is_whole(
+    tmp_path: Path, disk: Disk, room: int, between: str, lost: int
+) -> None:
+    file = tmp_path / "log"
+    lines = writer(file)
+    lines.write(b"x" * 30 + b"\n")
+    wait_until(lambda: "0 wait" in repr(lines), 10, "the torn line")
+    disk.room = room
+    lines.write_all(b"1\n" * 3, 3)
+    wait_until(lambda: "0 wait" in repr(lines), 10, "lines that find little room")
+    disk.room = math.inf
+    lines.write(b"next\n")
+    lines.close(10)
+    assert file.read_text() == "x" * 25 + f"\n{between}next\n"
+    assert lines.failed == 1 + lost
+
+
 @pytest.mark.usefixtures("disk")
 def test_a_new_file_does_not_begin_with_the_end_of_a_torn_line(tmp_path: Path) -> None:
     file = tmp_path / "log"
@@ -317,6 +339,36 @@ def test_closing_again_counts_and_closes_nothing_again(full_pipe: Path) -> None:
     lines.close(0)
     assert lines.failed == failed
     os.close(other)
+
+
+def open_files() -> list[str]:
+    return sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208
+
+
+@pytest.mark.parametrize("name", ["log", "pipe"])
+def test_its_file_is_closed_at_the_end(full_pipe: Path, name: str) -> None:
+    before = open_files()
+    lines = writer(full_pipe.with_name(name))
+    lines.write(b"one\n")
+    lines.close(10)
+    assert open_files() == before
+
+
+def test_a_standard_stream_stays_open_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, end = os.pipe()
+    monkeypatch.setitem(STANDARD, "stdout", end)
+    before = open_files()
+    writer("stdout").close(10)
+    assert open_files() == before
+    os.close(reader)
+    os.close(end)
+
+
+def test_no_line_waits_after_the_end(full_pipe: Path) -> None:
+    lines = writer(full_pipe)
+    lines.write_all((b"x" * 999 + b"\n") * 200, 200)
+    lines.close(0)
+    assert "0 wait" in repr(lines)
 
 
 def test_what_a_full_pipe_costs_is_what_its_reader_does_not_get(tmp_path: Path) -> None:

@@ -27,9 +27,9 @@ async def counted(value: float, name: str = "a") -> Snapshot:
 
 async def observed(*values: float, bounds: tuple[float, ...] = (1.0,)) -> Snapshot:
     metrics = Metrics()
-    histogram = metrics.histogram("t_seconds", "A histogram.", bounds=bounds).labels()
+    histogram = metrics.histogram("t_seconds", "A histogram.", bounds=bounds)
     for value in values:
-        histogram.observe(value)
+        histogram.labels().observe(value)
     return await snapshot(metrics)
 
 

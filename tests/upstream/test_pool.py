@@ -566,6 +566,18 @@ def after_giving_back(pool: Pool, then: Callable[[UpstreamConnection], object]) 
     pool.give_back = replaced  # type: ignore[method-assign]
 
 
+def before_giving_back(pool: Pool, then: Callable[[UpstreamConnection], object]) -> None:
+    """Let something happen in that turn just before the connection comes free."""
+    give_back = pool.give_back
+
+    def replaced(connection: UpstreamConnection) -> None:
+        pool.give_back = give_back  # type: ignore[method-assign]
+        then(connection)
+        give_back(connection)
+
+    pool.give_back = replaced  # type: ignore[method-assign]
+
+
 async def test_a_connection_that_died_on_its_way_to_who_waits_is_replaced(
     pools: MakePool, origin: RawOrigin
 ) -> None:
@@ -579,13 +591,14 @@ async def test_a_connection_that_died_on_its_way_to_who_waits_is_replaced(
     assert (await second).status == 200
 
 
-async def test_a_connection_that_came_too_late_goes_to_the_next(
-    pools: MakePool, origin: RawOrigin
+@pytest.mark.parametrize("leaves", [before_giving_back, after_giving_back])
+async def test_a_connection_that_comes_as_who_waits_leaves_goes_to_the_next(
+    pools: MakePool, origin: RawOrigin, leaves: Callable[..., None]
 ) -> None:
     pool = pools(max_connections=1)
     first, second, third = sending(pool), sending(pool), sending(pool)
     wire = await origin.accept()
-    after_giving_back(pool, lambda _: second.cancel())
+    leaves(pool, lambda _: second.cancel())
     await answered(wire)
     assert (await first).status == 200
     await answered(wire)
