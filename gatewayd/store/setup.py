@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import io
+import os
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -184,7 +185,8 @@ async def _connected(
 async def _file_lock(file: Path) -> AsyncIterator[None]:
     """Let one process of the machine do something at a time."""
     try:
-        stream = file.open("w")
+        # For its owner only, as what lies beside it: whoever can open it can hold the lock.
+        stream = os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT, 0o600), "w")
     except OSError as error:
         raise StoreUnavailable(f"{file} cannot be written: {error.strerror}") from error
     with stream:
