@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import Mock
@@ -55,3 +56,18 @@ async def test_the_end_waits_for_every_row_that_is_not_written_yet(
     node.may_record["first"].set()
     await closing
     assert [event.reason for event in node.recorded] == ["second", "first"]
+
+
+async def test_a_row_counts_the_denials_since_the_one_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = AdminConfig(listen=f"unix:{tmp_path}/admin.sock")
+    node = SlowNode(config)
+    node.may_record["first"].set()
+    server = AdminServer(cast("Node", node), config)
+    request = make_mocked_request("GET", "/v1/status", transport=TRANSPORT)
+    for seconds in (0.0, math.inf, math.inf, 0.0, 0.0):
+        monkeypatch.setattr("gatewayd.admin.listener._DENIALS_EVERY", seconds)
+        server._deny(request, "first")
+    await server.close()
+    assert [event.detail["count"] for event in node.recorded] == [1, 3, 1]
