@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from gatewayd import BreakerOpen, Response, UpstreamReset
+from gatewayd import BreakerOpen, Response, RetryBudget, UpstreamReset
 from gatewayd.testing import make_exchange, make_gateway, make_service, running
 from gatewayd_filters.retry import Retry
 from tests.support.retrying import INSTANCES, RESET, SERVICE_OF_THREE, Upstream, Watched, attempt
@@ -88,20 +88,38 @@ async def test_a_failed_hedge_waits_for_the_first_attempt() -> None:
 
 @pytest.mark.parametrize(("method", "body"), [("POST", b""), ("DELETE", b""), ("GET", b"body")])
 async def test_only_safe_requests_without_body_are_hedged(method: str, body: bytes) -> None:
-    upstream = Slow(Response(200))
-    running_attempt = asyncio.ensure_future(attempt(upstream, method, body, **HEDGE))
-    await asyncio.sleep(0.02)  # a hedge would be due
-    upstream.may_answer.set()
-    assert (await running_attempt).status == 202
+    hedged = []
+    due = asyncio.Event()
+
+    async def upstream(exchange: Exchange) -> Response:
+        exchange.instance = INSTANCES[0]
+        if exchange.tried:
+            hedged.append(exchange.id)
+            due.set()
+        await due.wait()
+        return Response(200)
+
+    gateway = make_gateway(services={"api": SERVICE_OF_THREE})
+    values = {"service": SERVICE_OF_THREE}
+    other = make_exchange(method, body=body, values=values)
+    # It begins after the other one and has as long to wait: its hedge comes where both are due.
+    safe = make_exchange(values=values)
+    async with running(Retry, HEDGE, gateway=gateway) as retry:
+        await asyncio.gather(retry(other, upstream), retry(safe, upstream))
+    assert hedged == [safe.id]
 
 
-async def test_a_hedge_needs_budget() -> None:
+async def test_a_hedge_needs_budget(monkeypatch: pytest.MonkeyPatch) -> None:
     upstream = Slow(Response(200))
+    take = RetryBudget.take
+
+    def take_when_due(budget: RetryBudget) -> bool:
+        upstream.may_answer.set()
+        return take(budget)
+
+    monkeypatch.setattr(RetryBudget, "take", take_when_due)
     settings = {**HEDGE, "budget": 0.0, "budget_floor": 0.0}
-    running_attempt = asyncio.ensure_future(attempt(upstream, **settings))
-    await asyncio.sleep(0.02)
-    upstream.may_answer.set()
-    assert (await running_attempt).status == 202
+    assert (await attempt(upstream, **settings)).status == 202
     assert upstream.picks == []
 
 
@@ -283,15 +301,16 @@ async def test_a_client_that_leaves_is_let_go_whatever_fails_at_the_end_of_a_hed
 async def test_a_hedge_passes_by_so_many_open_breakers_and_no_more() -> None:
     service = make_service("api", *(f"http://10.0.1.{number}:80" for number in range(15)))
     asked = []
+    enough = asyncio.Event()
 
     async def upstream(exchange: Exchange) -> Response:
         exchange.instance = next(one for one in service.available if one not in exchange.tried)
         if exchange.tried:
             asked.append(exchange.instance)
+            if len(asked) == 10:
+                enough.set()
             raise BreakerOpen
-        while len(asked) < 10:  # noqa: ASYNC110  # the hedge gives up at no moment of its own
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
+        await enough.wait()  # one more would be asked before the event loop comes back to this
         return Response(200)
 
     gateway = make_gateway(services={"api": service})
