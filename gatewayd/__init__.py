@@ -10,7 +10,7 @@ from gatewayd.admin.operations import AdminOperations
 from gatewayd.audit import Audit, AuditEvent
 from gatewayd.authentication import AuthMethod, AuthUnavailable, InvalidCredential
 from gatewayd.body import Body, IterBody, NoBody
-from gatewayd.config.types import HeaderName, Network, Seconds, StatusPattern, status_codes
+from gatewayd.config.types import HeaderName, HttpUrl, Network, Seconds, StatusPattern, status_codes
 from gatewayd.crypto import (
     PublicKey,
     WeakKey,
@@ -123,6 +123,7 @@ __all__ = [
     "Headers",
     "HealthChange",
     "Histogram",
+    "HttpUrl",
     "Instance",
     "InstanceSpec",
     "InvalidCredential",

@@ -52,6 +52,20 @@ ServiceUrl = Annotated[str, AfterValidator(_service_url)]
 """The address of an instance: scheme, host and port."""
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("expected http://HOST/... or https://HOST/...")
+    if parts.username or parts.password:
+        raise ValueError("expected a URL without credentials")
+    _ = parts.port  # raises ValueError where it is not a number up to 65535
+    return value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+"""A URL of http or https, with any path; without credentials, as logs and errors show it."""
+
+
 StatusPattern = (
     Annotated[int, Field(ge=100, le=599)] | Annotated[str, Field(pattern=r"^[1-5]([0-9]{2}|xx)$")]
 )

@@ -185,16 +185,16 @@ async def test_when_all_breakers_are_open_each_was_asked_once() -> None:
 
 
 async def test_beside_an_open_breaker_one_that_has_failed_gets_the_attempts_that_are_left() -> None:
-    doors, well = INSTANCES[:2], INSTANCES[2]
+    shut, well = INSTANCES[:2], INSTANCES[2]
     answers = iter([RESET, RESET, Response(200)])
     picks = []
 
     async def upstream(exchange: Exchange) -> Response:
         # As one that keeps clients to their instance: of equals it takes the same one every time.
-        fresh = [one for one in (well, *doors) if one not in exchange.tried]
-        exchange.instance = (fresh or doors)[0]
+        fresh = [one for one in (well, *shut) if one not in exchange.tried]
+        exchange.instance = (fresh or shut)[0]
         picks.append(exchange.instance)
-        if exchange.instance in doors:
+        if exchange.instance in shut:
             raise BreakerOpen
         answer = next(answers)
         if isinstance(answer, Response):

@@ -54,7 +54,7 @@ class Rbac(Filter[RbacConfig]):
         self._decided: dict[tuple[object, ...], Decision] = gateway.keep(
             ("rbac decisions", gateway), dict
         )
-        self._decisions = gateway.metrics.counter(
+        self._counter = gateway.metrics.counter(
             "gatewayd_rbac_decisions", "Decisions about callers.", ("decision", "route")
         )
         self._cells: dict[tuple[str, bool], Cell] = {}
@@ -69,7 +69,7 @@ class Rbac(Filter[RbacConfig]):
         decision = self.decide(exchange.principal, exchange.auth_required)
         route = exchange.route
         key = "" if route is None else route.name, decision.allowed
-        (self._cells.get(key) or self._count(*key)).value += 1
+        (self._cells.get(key) or self._cell(*key)).value += 1
         if decision.allowed:
             return forward(exchange)
         self._record(exchange, decision)
@@ -77,10 +77,10 @@ class Rbac(Filter[RbacConfig]):
             raise Reject(403, "access_denied", "The caller may not use this route.")
         return forward(exchange)
 
-    def _count(self, route: str, allowed: bool) -> Cell:
-        """Return where decisions are counted; there are no more than routes."""
+    def _cell(self, route: str, allowed: bool) -> Cell:
+        """Return where decisions are counted, and remember it; there are two for each route."""
         refused = "denied" if self._enforce else "shadow_denied"
-        cell = self._decisions.labels("allowed" if allowed else refused, route)
+        cell = self._counter.labels("allowed" if allowed else refused, route)
         self._cells[route, allowed] = cell
         return cell
 

@@ -58,8 +58,8 @@ class AllPermissions(FilterConfig):
 class RbacConfig(FilterConfig):
     """Settings of `rbac`.
 
-    A route says who may use it by `roles`, `permissions` or `auth_required`. Where it says neither,
-    `default` decides.
+    A route says who may use it by `roles`, `permissions` or `auth_required`. Where it says none of
+    them, `default` decides.
     """
 
     default: Literal["deny", "allow"] = "deny"

@@ -40,19 +40,20 @@ class Requirement:
     def __init__(self, config: RbacConfig, roles: Roles) -> None:
         self._roles = roles
         self._with_scopes = config.scopes_are_permissions
-        wanted = config.required_roles
-        self._any_role: frozenset[str] | None = None
+        wanted, asked = config.required_roles, config.required_permissions
+        # Of a list of roles one is enough, of a list of permissions each is needed.
+        self._any_role: frozenset[str] = frozenset()
         self._all_roles: frozenset[str] = frozenset()
         if isinstance(wanted, AllRoles):
             self._all_roles = frozenset(wanted.all)
         elif wanted is not None:
             self._any_role = frozenset(wanted.any if isinstance(wanted, AnyRole) else wanted)
-        asked = config.required_permissions
-        self._any_permission = asked.any if isinstance(asked, AnyPermission) else ()
-        self._all_permissions = (
-            asked.all if isinstance(asked, AllPermissions)
-            else asked if isinstance(asked, tuple) else ()
-        )  # fmt: skip
+        self._any_permission: tuple[str, ...] = ()
+        self._all_permissions: tuple[str, ...] = ()
+        if isinstance(asked, AnyPermission):
+            self._any_permission = asked.any
+        elif asked is not None:
+            self._all_permissions = asked.all if isinstance(asked, AllPermissions) else asked
         self._grants_of = {
             permission: satisfying(permission)
             for permission in (*self._any_permission, *self._all_permissions)
@@ -62,7 +63,7 @@ class Requirement:
     def decide(self, principal: Principal) -> Decision:
         """Return whether a caller has what the route asks for."""
         held = self._roles.held(principal.roles)
-        if self._any_role is not None and self._any_role.isdisjoint(held):
+        if self._any_role and self._any_role.isdisjoint(held):
             return Decision(False, f"none of the roles {_listed(self._any_role)}")
         if missing := self._all_roles - held:
             return Decision(False, f"not the role {min(missing)}")
@@ -82,7 +83,7 @@ class Requirement:
         self, principal: Principal, held: frozenset[str], permissions: list[str]
     ) -> str:
         """Say which roles and grants were decisive."""
-        named = sorted((self._any_role or frozenset()) & held)[:1] + sorted(self._all_roles)
+        named = sorted(self._any_role & held)[:1] + sorted(self._all_roles)
         rules = [f"role {self._line(principal, role)}" for role in named]
         for permission in permissions:
             source = self._roles.source_of(principal.roles, self._grants_of[permission])

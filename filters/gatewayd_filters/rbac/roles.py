@@ -32,29 +32,35 @@ class Roles:
         self._own: dict[str, frozenset[str]] = {}
         self._parents: dict[str, tuple[str, ...]] = {}
         for name, role in config.roles.items():
-            is_table = isinstance(role, RoleConfig)
-            self._own[name] = frozenset(role.permissions if is_table else role)  # type: ignore[union-attr,arg-type]
-            self._parents[name] = role.inherits if is_table else ()  # type: ignore[union-attr]
-        self._closed: dict[str, frozenset[str]] = {}
+            if isinstance(role, RoleConfig):
+                permissions, parents = role.permissions, role.inherits
+            else:
+                permissions, parents = role, ()
+            self._own[name] = frozenset(permissions)
+            self._parents[name] = parents
+        # Each role with all that it inherits.
+        self._lineages: dict[str, frozenset[str]] = {}
         for name in self._own:
-            self._close(name, ())
+            self._find_lineage(name, ())
         self._grants = {
-            name: frozenset[str]().union(*(self._own[one] for one in closed))
-            for name, closed in self._closed.items()
+            name: frozenset[str]().union(*(self._own[one] for one in lineage))
+            for name, lineage in self._lineages.items()
         }
 
-    def _close(self, name: str, line: tuple[str, ...]) -> frozenset[str]:
+    def _find_lineage(self, name: str, line: tuple[str, ...]) -> frozenset[str]:
         if name in line or len(line) > MAX_DEPTH:
             circle = " -> ".join([*line[-4:], name])
             raise ConfigError(ConfigIssue(f"roles inherit each other: {circle}", key="roles"))
-        if name not in self._closed:
-            inherited = (self._close(parent, (*line, name)) for parent in self._parents[name])
-            self._closed[name] = frozenset({name}).union(*inherited)
-        return self._closed[name]
+        if name not in self._lineages:
+            inherited = (
+                self._find_lineage(parent, (*line, name)) for parent in self._parents[name]
+            )
+            self._lineages[name] = frozenset({name}).union(*inherited)
+        return self._lineages[name]
 
     def held(self, roles: Iterable[str]) -> frozenset[str]:
         """Return roles with all that they inherit; unknown ones stand for themselves."""
-        return frozenset[str]().union(*(self._closed.get(one, {one}) for one in roles))
+        return frozenset[str]().union(*(self._lineages.get(one, {one}) for one in roles))
 
     def grants(self, roles: Iterable[str]) -> frozenset[str]:
         """Return what roles permit; unknown ones permit nothing."""
@@ -65,7 +71,7 @@ class Roles:
         for role in sorted(roles):
             if wanted == role:
                 return [role]
-            if wanted in self._closed.get(role, ()):
+            if wanted in self._lineages.get(role, ()):
                 return [role, *self.line_to(self._parents[role], wanted)]
         return []
 

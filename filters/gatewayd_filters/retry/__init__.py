@@ -35,8 +35,8 @@ from gatewayd import (
     UpstreamError,
 )
 from gatewayd_filters.retry.config import RetryConfig
-from gatewayd_filters.retry.doors import leave_out, note_tried
 from gatewayd_filters.retry.hedge import Latencies, hedged
+from gatewayd_filters.retry.picks import avoid, pass_by
 from gatewayd_filters.retry.replay import Replay
 
 __all__ = ["Retry", "RetryConfig"]
@@ -142,16 +142,16 @@ class Retry(Filter[RetryConfig]):
     ) -> Response:
         """Try until an attempt succeeds or none may follow; ``outcome`` is that of the first."""
         made = 0
-        closed: tuple[Instance, ...] = ()
+        passed_by: tuple[Instance, ...] = ()
         while True:
             if isinstance(outcome, BreakerOpen):
-                closed = leave_out(exchange, closed, outcome)
+                passed_by = pass_by(exchange, passed_by, outcome)
             else:
                 made += 1
                 wait = self._wait(exchange, outcome, made, replay)
                 if wait is None:
                     return _result(outcome)
-                note_tried(exchange)
+                avoid(exchange, exchange.instance)
                 if isinstance(outcome, Response):
                     await outcome.discard()
                 if wait:

@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from gatewayd import BreakerOpen, Exchange, Response
-from gatewayd_filters.retry.doors import MOST_DOORS, note_tried
+from gatewayd_filters.retry.picks import MOST_PASSED_BY, avoid
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -108,8 +108,7 @@ async def _race(
         exchange.on_finish(lambda _, error: _tell(twin.finish(error)))
     else:
         _finish_loser(exchange, twin)
-        if twin.instance is not None:
-            exchange.tried = (*exchange.tried, twin.instance)
+        avoid(exchange, twin.instance)
     return winner.result()
 
 
@@ -118,8 +117,7 @@ def _twin(exchange: Exchange) -> Exchange:
     twin = Exchange(exchange.request, exchange.received_at, exchange.id, exchange.send_interim)
     twin.take_over(exchange)
     twin.deadline = exchange.deadline
-    if exchange.instance is not None:
-        twin.tried = (*exchange.tried, exchange.instance)
+    avoid(twin, exchange.instance)
     return twin
 
 
@@ -136,9 +134,9 @@ async def _to_a_fresh_one(twin: Exchange, forward: Forward) -> Response:
         try:
             return await forward(twin)
         except BreakerOpen:
-            note_tried(twin)
+            avoid(twin, twin.instance)
             tried, service = twin.tried, twin.service
-            if service is None or len(tried) > MOST_DOORS:
+            if service is None or len(tried) > MOST_PASSED_BY:
                 raise
             if all(one in tried for one in service.available):
                 raise

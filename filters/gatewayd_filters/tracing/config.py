@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from typing import Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
-from gatewayd import FilterConfig, HeaderName, Seconds
-
-
-def _endpoint(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("expected http://HOST:PORT/v1/traces or https://...")
-    if parts.username or parts.password:
-        raise ValueError("an endpoint has no credentials; use headers")
-    _ = parts.port  # raises ValueError where it is not a number up to 65535
-    return value
+from gatewayd import FilterConfig, HeaderName, HttpUrl, Seconds
 
 
 class TracingConfig(FilterConfig):
@@ -27,9 +16,9 @@ class TracingConfig(FilterConfig):
     case, and a request without one gets one, so that logs can name it.
     """
 
-    endpoint: Annotated[str, AfterValidator(_endpoint)] | None = None
+    endpoint: HttpUrl | None = None
     """Where spans are sent by OTLP over HTTP: Jaeger or any collector, such as
-    `http://127.0.0.1:4318/v1/traces`."""
+    `http://127.0.0.1:4318/v1/traces`. Credentials stand in `headers`."""
     sample_ratio: float = Field(0.01, ge=0, le=1)
     """Share of the requests that are recorded where the caller does not decide. Kong's default."""
     follow: Literal["trusted_peers", "always", "never"] = "trusted_peers"
