@@ -5,21 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-<<<<<<< HEAD
 from gatewayd import Response
-=======
-from gatewayd import Headers, Response
->>>>>>> t_filt2
 from gatewayd.testing import in_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-<<<<<<< HEAD
     from gatewayd import Exchange, Forward, Headers
-=======
-    from gatewayd import Exchange, Forward
->>>>>>> t_filt2
     from gatewayd.testing import FakeClock
 
 CONFIG = """
@@ -55,10 +47,6 @@ async def logged(
 
 
 def ended(exchange: Exchange, status: int = 200, headers: Headers | None = None) -> Exchange:
-<<<<<<< HEAD
     exchange.response = Response(status, headers)
-=======
-    exchange.response = Response(status, headers or Headers())
->>>>>>> t_filt2
     exchange.ended_at = exchange.received_at
     return exchange
