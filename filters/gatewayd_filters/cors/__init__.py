@@ -82,12 +82,13 @@ class Cors(Filter[CorsConfig]):
         self._active = bool(config.allow_origins)
         self._varies = "*" not in config.allow_origins
         self._granted = Origins(config.allow_origins).granted
-        credentials = [("Access-Control-Allow-Credentials", "true" * config.allow_credentials)]
+        credentials = "true" if config.allow_credentials else ""
         self._response = _present(
-            *credentials, ("Access-Control-Expose-Headers", ", ".join(config.expose_headers))
+            ("Access-Control-Allow-Credentials", credentials),
+            ("Access-Control-Expose-Headers", ", ".join(config.expose_headers)),
         )
         self._preflight = _present(
-            *credentials,
+            ("Access-Control-Allow-Credentials", credentials),
             ("Access-Control-Allow-Methods", ", ".join(config.allow_methods)),
             ("Access-Control-Allow-Headers", ", ".join(config.allow_headers)),
             ("Access-Control-Max-Age", str(config.max_age)),

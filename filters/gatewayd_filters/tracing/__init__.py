@@ -10,20 +10,21 @@ import time
 from random import random
 from typing import TYPE_CHECKING
 
-from gatewayd import (
-    Filter,
-    Observation,
-    Trace,
-    check_header,
-    new_trace,
-    read_trace_context,
-)
+from gatewayd import Filter, Observation, Trace, check_header, new_trace, read_trace_context
 from gatewayd_filters.tracing.config import TracingConfig
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
-    from gatewayd import Exchange, Forward, Gateway, Request, Response, TraceContext
+    from gatewayd import (
+        Exchange,
+        Forward,
+        Gateway,
+        Headers,
+        Request,
+        Response,
+        TraceContext,
+    )
     from gatewayd_filters.tracing.recording import Recorder
 
 # What B3 says is said again in W3C's form; left in place it would contradict that.
@@ -46,7 +47,7 @@ class Tracing(Filter[TracingConfig]):
         self._ratio = config.sample_ratio if config.endpoint is not None else 0.0
         self._force_key = None if config.force_key is None else config.force_key.encode()
         self._force_field = config.force_header.lower().encode()
-        self._told = _REPLACED_KEYS | {self._force_field}
+        self._context_keys = _REPLACED_KEYS | {self._force_field}
 
     async def start(self) -> None:
         """Start the thread that sends spans, where there is somebody to send them to."""
@@ -63,7 +64,7 @@ class Tracing(Filter[TracingConfig]):
         """See :meth:`gatewayd.Filter.__call__`."""
         headers = exchange.request.headers
         drawn = self._ratio > 0 and random() < self._ratio  # noqa: S311  # a share, not a secret
-        if drawn or not self._told.isdisjoint(headers.index):
+        if drawn or not self._context_keys.isdisjoint(headers.index):
             return self._continue(exchange, forward, drawn=drawn)
         # Nobody has begun a trace, and this one is not recorded: so are most requests.
         exchange.trace = new_trace()  # `upstream` tells it
@@ -80,15 +81,15 @@ class Tracing(Filter[TracingConfig]):
         if self._force_field in index:
             sampled = self._is_forced(index[self._force_field]) or sampled
             request.headers.remove(self.config.force_header)
+        trace: Trace
         if sampled and self._recorder is not None:
-            recorded = self._recorder.begin(exchange, parent)
-            exchange.trace = recorded
-            self._write(request, recorded)
+            trace = self._recorder.begin(exchange, parent)
             if self.config.filter_spans and exchange.observation is None:
                 exchange.observation = Observation()
-            return forward(exchange)
-        exchange.trace = trace = self._unrecorded(parent, sampled=sampled)
-        self._write(request, trace)
+        else:
+            trace = _unrecorded(parent, sampled=sampled)
+        exchange.trace = trace
+        _write(request.headers, trace)
         return forward(exchange)
 
     def _samples(self, request: Request, parent: TraceContext | None, *, drawn: bool) -> bool:
@@ -102,26 +103,26 @@ class Tracing(Filter[TracingConfig]):
         key = self._force_key
         return key is not None and check_header(key, "trace", value, time.time())
 
-    def _unrecorded(self, parent: TraceContext | None, *, sampled: bool) -> Trace:
-        """Return the place in the trace of a gateway that adds no span to it."""
-        if parent is None:
-            new = new_trace()
-            return Trace(new.trace_id, new.span_id, sampled)
-        return Trace(parent.trace_id, parent.span_id, sampled, parent.state)
 
-    def _write(self, request: Request, trace: Trace) -> None:
-        """Say on the request where in which trace its receiver is, in W3C's form only."""
-        headers = request.headers
-        index = headers.index
-        if _REPLACED_KEYS.isdisjoint(index):
-            value = trace.traceparent
-            headers.put(b"traceparent", value, b"traceparent: %b\r\n" % value)
-        else:
-            lines = [(b"traceparent", trace.traceparent)]
-            sent = index.get(b"traceparent"), index.get(b"tracestate", b"")
-            if sent == (lines[0][1], trace.state) and _B3_KEYS.isdisjoint(index):
-                return
-            headers.remove(*_REPLACED)
-            if trace.state:
-                lines.append((b"tracestate", trace.state))
-            headers.extend(lines)
+def _unrecorded(parent: TraceContext | None, *, sampled: bool) -> Trace:
+    """Return the place in the trace of a gateway that adds no span to it."""
+    if parent is None:
+        new = new_trace()
+        return Trace(new.trace_id, new.span_id, sampled)
+    return Trace(parent.trace_id, parent.span_id, sampled, parent.state)
+
+
+def _write(headers: Headers, trace: Trace) -> None:
+    """Say in a request's fields in which trace its receiver is, in W3C's form only."""
+    index, value = headers.index, trace.traceparent
+    if _REPLACED_KEYS.isdisjoint(index):
+        headers.put(b"traceparent", value, b"traceparent: %b\r\n" % value)
+        return
+    told = index.get(b"traceparent"), index.get(b"tracestate", b"")
+    if told == (value, trace.state) and _B3_KEYS.isdisjoint(index):
+        return
+    lines = [(b"traceparent", value)]
+    if trace.state:
+        lines.append((b"tracestate", trace.state))
+    headers.remove(*_REPLACED)
+    headers.extend(lines)

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import orjson
 
 from gatewayd import ApiKeyRecord, GatewayError
-from gatewayd_filters.auth.private_file import replace_file
+from gatewayd_filters.auth.private_file import PrivateFile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _PURPOSE = b"gatewayd snapshot of API keys\n"  # no secret of a key looks like this
 _SETS = frozenset({"roles", "permissions", "scopes"})
+_BYTES_OF_KEY = 4096  # more than a key has, so that a file of another kind fills no memory
 _FIELDS = frozenset(field.name for field in fields(ApiKeyRecord))
 
 
@@ -41,21 +41,16 @@ class Snapshot(NamedTuple):
     saved_at: float
 
 
-class SnapshotFile:
-    """One file, for one database.
-
-    Args:
-        path: The file.
-        source: What tells the database from others.
-
-    """
-
-    def __init__(self, path: Path, source: str) -> None:
-        self.path = path
-        self._source = source
+class SnapshotFile(PrivateFile):
+    """The snapshot of one database's keys."""
 
     def save(self, pepper: str, version: int, records: Sequence[ApiKeyRecord]) -> None:
-        """Replace the file, at once and whole; blocks.
+        """Replace the file; blocks.
+
+        Args:
+            pepper: What secrets are hashed with.
+            version: Version of the store that the records are of.
+            records: Keys that are not revoked.
 
         Raises:
             OSError: it cannot be written; the old one is still there.
@@ -63,19 +58,14 @@ class SnapshotFile:
         """
         rows = [_row(record) for record in records]
         body = orjson.dumps({"source": self._source, "version": version, "keys": rows})
-        replace_file(self.path, _mac(pepper, body) + b"\n" + body)
-
-    def confirm(self) -> None:
-        """Note that what the file says is true now; blocks.
-
-        Raises:
-            OSError: that cannot be noted.
-
-        """
-        os.utime(self.path)
+        self._replace(_mac(pepper, body) + b"\n" + body)
 
     def load(self, pepper: str, max_keys: int) -> Snapshot:
         """Read the file; blocks.
+
+        Args:
+            pepper: What it was saved with.
+            max_keys: Keys that there is room for; of a file that holds far more, not all is read.
 
         Raises:
             OSError: it cannot be read.
@@ -84,7 +74,7 @@ class SnapshotFile:
         """
         with self.path.open("rb") as file:
             status = os.fstat(file.fileno())
-            mac, _, body = file.read(4096 * (max_keys + 1)).partition(b"\n")
+            mac, _, body = file.read(_BYTES_OF_KEY * (max_keys + 1)).partition(b"\n")
         if not hmac.compare_digest(mac, _mac(pepper, body)):
             raise GatewayError(f"{self.path} is damaged, or made with another pepper")
         content = orjson.loads(body)

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gatewayd import GatewayError
-from gatewayd_filters.auth.private_file import replace_file
+from gatewayd_filters.auth.private_file import PrivateFile
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-    from pathlib import Path
 
 MAX_IDS = 100_000
 """Ids that are kept; a list beyond that is not, and no older one in its place."""
@@ -26,18 +25,8 @@ _MAX_BYTES = 64 * 1024 * 1024
 _OTHERS_MAY_WRITE = 0o022
 
 
-class RevokedFile:
-    """One file, for one database.
-
-    Args:
-        path: The file.
-        source: What tells the database from others.
-
-    """
-
-    def __init__(self, path: Path, source: str) -> None:
-        self.path = path
-        self._source = source
+class RevokedFile(PrivateFile):
+    """The revoked tokens of one database."""
 
     def save(self, ids: Collection[str]) -> None:
         """Replace the file; blocks.
@@ -50,16 +39,7 @@ class RevokedFile:
         if len(ids) > MAX_IDS:
             self.path.unlink(missing_ok=True)
             raise GatewayError(f"{len(ids)} ids are more than are kept ({MAX_IDS})")
-        replace_file(self.path, orjson.dumps({"source": self._source, "ids": sorted(ids)}))
-
-    def confirm(self) -> None:
-        """Note that what the file says is true now; blocks.
-
-        Raises:
-            OSError: that cannot be noted.
-
-        """
-        os.utime(self.path)
+        self._replace(orjson.dumps({"source": self._source, "ids": sorted(ids)}))
 
     def load(self) -> tuple[frozenset[str], float]:
         """Return the ids and when they were last known to be right, of the Unix clock; blocks.
