@@ -226,8 +226,9 @@ def test_a_peer_of_a_socket_for_both_families_is_an_ipv4_peer() -> None:
     assert (peer.address, peer.trusted) == ("10.1.2.3", True)
 
 
-def test_the_authority_of_an_absolute_target_replaces_the_host() -> None:
-    target, lines = origin_form("GET", b"http://other.example?x", HOST)
+@pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+def test_the_authority_of_an_absolute_target_replaces_the_host(method: str) -> None:
+    target, lines = origin_form(method, b"http://other.example?x", HOST)
     assert (target, lines) == (b"/?x", [(b"Host", b"other.example")])
 
 

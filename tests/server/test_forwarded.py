@@ -169,6 +169,12 @@ def test_the_socket_is_remembered() -> None:
     assert (found.socket_address, found.port, found.trusted) == ("10.0.0.1", 0, True)
 
 
+def test_the_certificate_of_the_proxy_is_remembered() -> None:
+    peer = Peer("10.0.0.1", 1, trusted=True, certificate={"serialNumber": "01"})
+    found = client_of(peer, {b"x-forwarded-for": b"192.0.2.1"}, TRUSTED)
+    assert found.certificate == {"serialNumber": "01"}
+
+
 def test_without_any_field_the_peer_is_the_client() -> None:
     peer = Peer("10.0.0.1", 1, trusted=True)
     assert client_of(peer, {}, TRUSTED) is peer

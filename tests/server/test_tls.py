@@ -146,6 +146,22 @@ def test_unchanged_files_are_not_loaded_again(authority: Authority) -> None:
     assert not tls.check_files()
 
 
+@pytest.mark.parametrize("changed", ["certificate", "key", "client_ca"])
+def test_a_change_of_any_file_is_seen(authority: Authority, tmp_path: Path, changed: str) -> None:
+    clients = tmp_path / "clients.pem"
+    clients.write_bytes(authority.file.read_bytes())
+    own = sign(authority, "one", "a.test")
+    model = TlsConfig.model_validate({
+        "certificates": [own],
+        "client_ca": str(clients),
+        "client_certificates": "required",
+    })  # fmt: skip
+    tls = TlsContext(model)
+    with open({**own, "client_ca": clients}[changed], "a") as file:  # noqa: PTH123  # or a text
+        file.write("\n")
+    assert tls.check_files()
+
+
 @pytest.mark.parametrize("missing", ["certificate", "key"])
 def test_a_file_that_cannot_be_loaded_is_named(authority: Authority, missing: str) -> None:
     certificate = sign(authority, "one", "a.test") | {missing: "/nowhere.pem"}

@@ -316,6 +316,18 @@ async def test_a_damaged_bucket_begins_anew_and_harms_no_other(
     assert ["could not be read" in message for message in caplog.messages] == [True]
 
 
+async def test_of_many_damaged_buckets_the_first_is_told(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    metrics = Metrics()
+    async with backend(redis_server.url, meter=Meter(metrics)) as buckets:
+        for one in (charge(), charge(), charge()):
+            redis_server.cli("set", buckets._name(one.key), "no bucket")
+            await buckets.take([one])
+    assert metrics.counter("gatewayd_rate_limit_damaged_buckets", "").labels().value == 3
+    assert ["could not be read" in message for message in caplog.messages] == [True]
+
+
 async def test_a_bucket_that_takes_an_age_to_fill_harms_no_other(redis_server: RedisServer) -> None:
     async with backend(redis_server.url) as buckets:
         slowest = charge(parse_limit("0.000000001/day burst 1000000000000"), cost=1e12)
@@ -337,6 +349,34 @@ async def test_an_answer_that_cannot_be_used_is_told_once(
             with pytest.raises(BackendUnavailable):
                 await buckets.take([charge()])
     assert ["cannot be used" in message for message in caplog.messages] == [True]
+
+
+async def test_answers_that_cannot_be_used_are_told_again_after_a_good_one(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nonsense(*_: object) -> bytes:
+        return b"1 none"
+
+    async with backend(redis_server.url) as buckets:
+        for _ in range(2):
+            with monkeypatch.context() as patches:
+                patches.setattr(buckets, "_run", nonsense)
+                with pytest.raises(BackendUnavailable):
+                    await buckets.take([charge()])
+            await buckets.take([charge()])
+    assert ["cannot be used" in message for message in caplog.messages] == [True, True]
+
+
+async def test_so_many_questions_wait_and_no_more(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gatewayd_filters.token_bucket.redis_backend.MAX_WAITING", 2)
+    async with backend(redis_server.url) as buckets:
+        for _ in range(2):  # what was answered waits no more
+            waiting = [buckets.take([charge()]) for _ in range(2)]
+            with pytest.raises(BackendUnavailable):
+                await buckets.take([charge()])
+            assert [verdict.allowed for verdict in await asyncio.gather(*waiting)] == [True, True]
 
 
 async def test_an_answer_that_is_lost_does_not_take_twice(redis_server: RedisServer) -> None:
