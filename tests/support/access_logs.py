@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from gatewayd import Response
+from gatewayd import Headers, Response
 from gatewayd.testing import in_memory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from gatewayd import Exchange, Forward, Headers
+    from gatewayd import Exchange, Forward
     from gatewayd.testing import FakeClock
 
 CONFIG = """
@@ -47,6 +47,6 @@ async def logged(
 
 
 def ended(exchange: Exchange, status: int = 200, headers: Headers | None = None) -> Exchange:
-    exchange.response = Response(status, headers)
+    exchange.response = Response(status, Headers() if headers is None else headers)
     exchange.ended_at = exchange.received_at
     return exchange
