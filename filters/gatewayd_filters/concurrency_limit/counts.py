@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatewayd import LockStuck
 
 if TYPE_CHECKING:
-    from gatewayd import SharedTable
+    from gatewayd import SharedPlace, SharedTable
 
 # Words of a record.
 _EXPIRES, _CELLS, _END = 2, 3, 32
@@ -75,7 +75,7 @@ class SharedCounts:
         table = self._table
         if self._late:
             self._leave_late()
-        place = table.place("in flight|" + key)
+        place = self._place(key)
         place.mutex.acquire()
         try:
             index = table.find(place)
@@ -95,7 +95,7 @@ class SharedCounts:
 
     def leave(self, key: str) -> None:
         """Count one less; later, if the record's lock cannot be had now."""
-        place = self._table.place("in flight|" + key)
+        place = self._place(key)
         try:
             place.mutex.acquire()
         except LockStuck:
@@ -107,6 +107,10 @@ class SharedCounts:
                 self._add(index, -1)
         finally:
             place.mutex.release()
+
+    def _place(self, key: str) -> SharedPlace:
+        """Return a caller's place in the table, in which `token_bucket` has its buckets as well."""
+        return self._table.place("in flight|" + key)
 
     def _leave_late(self) -> None:
         for _ in range(len(self._late)):
