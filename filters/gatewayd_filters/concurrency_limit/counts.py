@@ -118,7 +118,7 @@ class SharedCounts:
 
     def _sum(self, index: int) -> int:
         table = self._table
-        cell = (index + _CELLS) * _HALVES
+        cell = _cell(index, 0)
         total = 0
         for number in range(table.workers):
             count = table.halves[cell + 1]
@@ -133,15 +133,15 @@ class SharedCounts:
         Joining ends that of whoever had this worker's number before.
         """
         table, own = self._table, self._table.join()
-        cell = (index + _CELLS) * _HALVES
         for number in range(table.workers):
-            counts = table.halves[cell + 2 * number + 1]
-            if number != own and counts and table.halves[cell + 2 * number] == table.epoch(number):
+            cell = _cell(index, number)
+            epoch, count = table.halves[cell], table.halves[cell + 1]
+            if number != own and count and epoch == table.epoch(number):
                 table.bury(number)
 
     def _add(self, index: int, change: int) -> None:
         table, own = self._table, self._table.join()
-        halves, cell = table.halves, (index + _CELLS) * _HALVES + 2 * own
+        halves, cell = table.halves, _cell(index, own)
         epoch = table.epoch(own)
         if halves[cell] != epoch:  # of a process that had this number before
             halves[cell + 1] = 0
@@ -149,3 +149,8 @@ class SharedCounts:
         halves[cell + 1] = max(0, halves[cell + 1] + change)
         now = time.monotonic()
         table.numbers[index + _EXPIRES] = now + (_KEPT_SECONDS if self._sum(index) else 0.0)
+
+
+def _cell(index: int, worker: int) -> int:
+    """Return where a worker's cell of a record begins, counted in halves of 2 bytes."""
+    return (index + _CELLS) * _HALVES + 2 * worker
