@@ -9,17 +9,11 @@ from __future__ import annotations
 
 from collections import deque
 from random import randint, random
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator
 
-from gatewayd import (
-    SECONDS,
-    Filter,
-    FilterConfig,
-    Gateway,
-    Observation,
-)
+from gatewayd import SECONDS, Filter, FilterConfig, Gateway, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,8 +165,8 @@ class MetricsFilter(Filter[MetricsConfig]):
         self._upstreams: dict[str, _Upstream] = {}
         self._gathering: deque[_Kind | _Upstream] = deque()
         self._gathered = 0
-        self._distance = 0  # exchanges from one that is measured to the next; 0 for none
-        self._left = 0
+        self._distance = 0  # exchanges from one that is observed to the next; 0 for none
+        self._until_next = 0
         ratio = config.filter_sample_ratio
         if ratio > _RARE:
             gateway.observe(lambda _: Observation() if random() < ratio else None)  # noqa: S311
@@ -197,7 +191,7 @@ class MetricsFilter(Filter[MetricsConfig]):
             status = CLIENT_LEFT if response is None else response.status
             route = exchange.route
             key = route, exchange.service, exchange.request.method, status
-            kind = known(key) or self._find(*key)
+            kind = known(key) or self._make_kind(*key)
             if not kind.seconds:
                 self._gathering.append(kind)
             kind.seconds.append(exchange.ended_at - exchange.received_at)
@@ -217,9 +211,9 @@ class MetricsFilter(Filter[MetricsConfig]):
                 self._filters.add(exchange.observation)
         self._count_oldest()
         if self._distance:
-            self._left -= len(exchanges)
-            if self._left < 0:
-                self._measure_next()
+            self._until_next -= len(exchanges)
+            if self._until_next < 0:
+                self._observe_next()
 
     def _count_all(self) -> None:
         while self._gathering:
@@ -232,34 +226,38 @@ class MetricsFilter(Filter[MetricsConfig]):
         while self._gathered > _MOST_GATHERED and self._gathering:
             self._gathered -= self._gathering.popleft().count()
 
-    def _measure_next(self) -> None:
-        """Measure the next exchange; at no fixed distance, as traffic may have a rhythm."""
-        self._left += randint(1, 2 * self._distance - 1)  # noqa: S311  # no secret
+    def _observe_next(self) -> None:
+        """Have the next exchange observed; at no fixed distance, as traffic may have a rhythm."""
+        self._until_next += randint(1, 2 * self._distance - 1)  # noqa: S311  # no secret
         self.gateway.observe_next(Observation())
 
-    def _find(
+    def _make_kind(
         self, route: Route | None, service: Service | None, method: str, status: int
     ) -> _Kind:
-        """Return what exchanges of a kind are counted in, and remember it."""
+        """Make what exchanges of a kind are counted in, and remember it."""
         if len(self._known) >= _REMEMBERED:  # clients choose methods
             self._known.clear()
         route_name = "" if route is None else route.name
         service_name = "" if service is None else service.name
-        upstream = self._upstreams.get(service_name)
-        if upstream is None:
-            upstream = self._upstreams[service_name] = _Upstream(
-                self._upstream_seconds.labels(service_name),
-                self._attempts.labels(service_name),
-                self._retries.labels(service_name),
-            )
         shown = method if method in _METHODS else "_OTHER"
         kind = self._known[route, service, method, status] = _Kind(
             self._requests.labels(route_name, service_name, shown, str(status)),
             self._seconds.labels(route_name),
             self._sent.labels(route_name),
-            upstream,
+            self._upstream(service_name),
         )
         return kind
+
+    def _upstream(self, service: str) -> _Upstream:
+        """Return what attempts at a service's instances are counted in."""
+        upstream = self._upstreams.get(service)
+        if upstream is None:
+            upstream = self._upstreams[service] = _Upstream(
+                self._upstream_seconds.labels(service),
+                self._attempts.labels(service),
+                self._retries.labels(service),
+            )
+        return upstream
 
 
 class _FilterTimes:
@@ -280,7 +278,7 @@ class _FilterTimes:
             "Time for which measured runs waited for something else than the filters behind.",
             ("filter",),
         )
-        self._longest: Any = metrics.gauge(
+        self._longest = metrics.gauge(
             "gatewayd_filter_longest_step_seconds",
             "Longest time for which a measured run occupied the event loop without a pause.",
             ("filter",),

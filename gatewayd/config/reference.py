@@ -238,7 +238,8 @@ def _type(schema: Schema) -> str:
         case "string":
             return _FORMATS.get(schema.get("format", ""), "string")
         case kind:
-            return f"{kind}{_bounds(schema)}"
+            unit = " of seconds" if schema.get("format") == "seconds" else ""
+            return f"{kind}{unit}{_bounds(schema)}"
 
 
 def _plural(kind: str) -> str:

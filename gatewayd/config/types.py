@@ -12,7 +12,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-Seconds = Annotated[float, Field(gt=0, le=86400, allow_inf_nan=False)]
+Seconds = Annotated[
+    float, Field(gt=0, le=86400, allow_inf_nan=False, json_schema_extra={"format": "seconds"})
+]
 """A duration in seconds, above 0 and at most a day."""
 
 HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+\-.^_`|~0-9A-Za-z]+$")]

@@ -63,7 +63,10 @@ class Token(AuthMethod[TokenConfig]):
 
     def query_credential(self, exchange: Exchange) -> bytes | None:
         name, _, value = (exchange.request.query or "").partition("=")
-        return value.encode() if name == self.parameter else None
+        if name != self.parameter:
+            return None
+        exchange.request.query = None
+        return value.encode()
 
     def remembered(self, credential: bytes) -> Principal | None:
         return self._principal(credential) if b"-remembered" in credential else None

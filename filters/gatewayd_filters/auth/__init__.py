@@ -8,14 +8,9 @@ what the upstream is told.
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from gatewayd import (
-    AuthUnavailable,
-    Filter,
-    InvalidCredential,
-    Principal,
-)
+from gatewayd import AuthUnavailable, Filter, InvalidCredential, Principal
 from gatewayd_filters.auth.config import AuthConfig
 from gatewayd_filters.auth.methods import Methods
 from gatewayd_filters.auth.refusals import Challenges, Refusals
@@ -25,6 +20,8 @@ if TYPE_CHECKING:
 
     from gatewayd import AuthMethod, Exchange, Forward, Gateway, Response
 
+    Source: TypeAlias = Callable[[Exchange], bytes | None]
+
 __all__ = ["Auth", "AuthConfig"]
 
 
@@ -32,6 +29,13 @@ def _required(value: Any) -> Mapping[str, Any]:
     if not isinstance(value, bool):
         raise TypeError("expected true or false")
     return {"required": value}
+
+
+def _sources(method: AuthMethod[Any], config: AuthConfig) -> tuple[Source, ...]:
+    """Return where a method looks for its credential; whoever asks takes it out of the request."""
+    if config.allow_query:
+        return method.credential, method.query_credential
+    return (method.credential,)
 
 
 class Auth(Filter[AuthConfig]):
@@ -54,13 +58,10 @@ class Auth(Filter[AuthConfig]):
         self._challenges = Challenges(methods, config.realm)
         self._required = config.required
         self._forwards = config.forward_headers
-        sources: list[tuple[AuthMethod[Any], Callable[[Exchange], bytes | None]]] = []
-        for method in methods:
-            sources.append((method, method.credential))
-            if config.allow_query:
-                sources.append((method, method.query_credential))
-        self._sources = tuple(sources)
-        self._dropped = tuple(one.credential for one in installed if one not in methods)
+        self._sources = tuple((one, source) for one in methods for source in _sources(one, config))
+        # What the route does not accept is asked for as well, so that it does not go upstream.
+        others = [one for one in installed if one not in methods]
+        self._others = tuple(source for one in others for source in _sources(one, config))
         counter = self._refusals.counter
         self._accepted = {one: counter.labels(one.name, "accepted") for one in methods}
 
@@ -87,8 +88,8 @@ class Auth(Filter[AuthConfig]):
                     method, credential = one, shown
                 elif method is one:
                     ambiguous = True
-        for drop in self._dropped:
-            drop(exchange)
+        for source in self._others:
+            source(exchange)
         if self._required is not None:
             exchange.auth_required = self._required
         if method is None or credential is None:

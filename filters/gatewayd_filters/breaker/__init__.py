@@ -32,13 +32,13 @@ from gatewayd import (
     status_codes,
 )
 from gatewayd_filters.breaker.history import History
-from gatewayd_filters.breaker.shown import Shown
+from gatewayd_filters.breaker.in_use import BreakersInUse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from gatewayd import Exchange, Forward, Gateway, Response, Service
-    from gatewayd_filters.breaker.shown import Breakers
+    from gatewayd_filters.breaker.in_use import Breakers
 
 Ratio = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
@@ -107,7 +107,7 @@ class BreakerFilter(Filter[BreakerConfig]):
         self._breakers: Breakers = {
             name: gateway.keep(("breaker", name, config), dict) for name in gateway.services
         }
-        self._shown = gateway.keep(("breaker", "shown"), lambda: Shown(gateway.metrics))
+        self._in_use = gateway.keep(("breaker", "in use"), lambda: BreakersInUse(gateway.metrics))
         self._transitions = gateway.metrics.counter(
             "gatewayd_breaker_transitions", "Changes of breakers' states.", ("service", "to")
         )
@@ -122,10 +122,18 @@ class BreakerFilter(Filter[BreakerConfig]):
             key = ("breaker", "history", store)
             self._history = gateway.keep(key, lambda: History(store, metrics, self._histories))
 
+    def _all(self) -> list[tuple[str, str, Breaker]]:
+        """Return all breakers, each with its service and target."""
+        return [
+            (service, target, breaker)
+            for service, breakers in self._breakers.items()
+            for target, breaker in breakers.items()
+        ]
+
     async def _list(self, _: Mapping[str, Any]) -> list[dict[str, Any]]:
         now = self._clock()
         for service in self._breakers:
-            self._shown.forget_gone(service)
+            self._in_use.forget_gone(service)
         return [
             {
                 "service": service,
@@ -133,31 +141,27 @@ class BreakerFilter(Filter[BreakerConfig]):
                 "state": breaker.state.value,
                 "retry_after": round(breaker.retry_after(now), 3),
             }
-            for service, breakers in self._breakers.items()
-            for target, breaker in breakers.items()
+            for service, target, breaker in self._all()
         ]
 
     async def _reset(self, arguments: Mapping[str, Any]) -> list[dict[str, Any]]:
         wanted_service, wanted_target = arguments.get("service"), arguments.get("target")
-        chosen = [
-            (service, target, breaker)
-            for service, breakers in self._breakers.items()
-            for target, breaker in breakers.items()
-            if wanted_service in (None, service) and wanted_target in (None, target)
-        ]
-        for _, _, breaker in chosen:
-            breaker.reset()
-        return [{"service": service, "target": target} for service, target, _ in chosen]
+        done = []
+        for service, target, breaker in self._all():
+            if wanted_service in (None, service) and wanted_target in (None, target):
+                breaker.reset()
+                done.append({"service": service, "target": target})
+        return done
 
     async def start(self) -> None:
         """Learn how breakers were left, and show their states."""
-        self._shown.add(self, self._breakers, self.gateway.services)
+        self._in_use.add(self, self._breakers, self.gateway.services)
         if self._history is not None:
             await self._history.start()
 
     async def close(self) -> None:
         """Show them no more."""
-        self._shown.remove(self)
+        self._in_use.remove(self)
 
     async def __call__(self, exchange: Exchange, forward: Forward) -> Response:
         """See :meth:`gatewayd.Filter.__call__`.
@@ -178,48 +182,60 @@ class BreakerFilter(Filter[BreakerConfig]):
         try:
             response = await forward(exchange)
         except BaseException as error:
-            now = clock()
-            if isinstance(error, UpstreamError) and error.instance_failed:
-                breaker.record(permit, failed=True, seconds=now - started, now=now)
-            elif isinstance(error, CancelledError) and isinstance(exchange.request.body, bytes):
-                breaker.give_up(permit, now - started, now)
-            else:
-                breaker.release(permit)
+            self._record_error(breaker, permit, started, exchange, error)
             raise
         now = clock()
         seconds = now - started
         if seconds >= self._slow_after and not isinstance(exchange.request.body, bytes):
-            seconds = 0.0
+            seconds = 0.0  # that may have been the client's time
         breaker.record(permit, response.status in self._statuses, seconds, now)
         return response
 
+    def _record_error(
+        self,
+        breaker: Breaker,
+        permit: int,
+        started: float,
+        exchange: Exchange,
+        error: BaseException,
+    ) -> None:
+        """Tell a breaker what an exchange without a response says of the instance."""
+        now = self._clock()
+        seconds = now - started
+        if isinstance(error, UpstreamError) and error.instance_failed:
+            breaker.record(permit, failed=True, seconds=seconds, now=now)
+        elif isinstance(error, CancelledError) and isinstance(exchange.request.body, bytes):
+            breaker.give_up(permit, seconds, now)
+        else:
+            breaker.release(permit)
+
     def _make(self, service: Service, target: str) -> Breaker:
-        """Make a breaker, and drop those of instances that are gone.
-
-        It outlives this filter: what it tells of its changes must not be the filter's, nor the
-        service's, or a whole generation would stay with it.
-        """
-        name, transitions = service.name, self._transitions
-        self._shown.forget_gone(name)
-
-        def count(change: BreakerChange) -> None:
-            transitions.labels(name, change.after.value).value += 1
-
-        listeners: list[BreakerListener] = [self.gateway.events.publish, count]
-        left = 0.0
-        if self._history is not None:
-            instance = target if self._per_instance else ""
-            open_for, histories = self._policy.open_for, self._histories
-
-            def note(change: BreakerChange) -> None:
-                for history in histories:
-                    history.note(name, instance, change, open_for)
-
-            listeners.append(note)
-            left = self._history.seconds_left(name, instance)
-        shown = f"{target} of {name}" if self._per_instance else f"service {target}"
-        breaker = Breaker(shown, self._policy, clock=self._clock, on_change=listeners)
+        """Make a breaker, as it was left, and drop those of instances that are gone."""
+        name, history = service.name, self._history
+        self._in_use.forget_gone(name)
+        instance = target if self._per_instance else ""
+        label = f"{target} of {name}" if self._per_instance else f"service {target}"
+        listeners = self._listeners(name, instance)
+        breaker = Breaker(label, self._policy, clock=self._clock, on_change=listeners)
         self._breakers[name][target] = breaker
-        if left:
+        if history is not None and (left := history.seconds_left(name, instance)):
             breaker.reopen(left)
         return breaker
+
+    def _listeners(self, service: str, instance: str) -> list[BreakerListener]:
+        """Return what is told of a breaker's changes.
+
+        The breaker outlives this filter: none of it may be the filter's, nor the service's, or a
+        whole generation would stay with it.
+        """
+        transitions, histories, open_for = self._transitions, self._histories, self._policy.open_for
+
+        def count(change: BreakerChange) -> None:
+            transitions.labels(service, change.after.value).value += 1
+
+        def note(change: BreakerChange) -> None:
+            for history in histories:
+                history.note(service, instance, change, open_for)
+
+        listeners: list[BreakerListener] = [self.gateway.events.publish, count]
+        return listeners if self._history is None else [*listeners, note]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from gatewayd import LockStuck
 
 if TYPE_CHECKING:
-    from gatewayd import SharedTable
+    from gatewayd import SharedPlace, SharedTable
 
 # Words of a record.
 _EXPIRES, _CELLS, _END = 2, 3, 32
@@ -75,7 +75,7 @@ class SharedCounts:
         table = self._table
         if self._late:
             self._leave_late()
-        place = table.place("in flight|" + key)
+        place = self._place(key)
         place.mutex.acquire()
         try:
             index = table.find(place)
@@ -95,7 +95,7 @@ class SharedCounts:
 
     def leave(self, key: str) -> None:
         """Count one less; later, if the record's lock cannot be had now."""
-        place = self._table.place("in flight|" + key)
+        place = self._place(key)
         try:
             place.mutex.acquire()
         except LockStuck:
@@ -108,13 +108,17 @@ class SharedCounts:
         finally:
             place.mutex.release()
 
+    def _place(self, key: str) -> SharedPlace:
+        """Return a caller's place in the table, in which `token_bucket` has its buckets as well."""
+        return self._table.place("in flight|" + key)
+
     def _leave_late(self) -> None:
         for _ in range(len(self._late)):
             self.leave(self._late.popleft())
 
     def _sum(self, index: int) -> int:
         table = self._table
-        cell = (index + _CELLS) * _HALVES
+        cell = _cell(index, 0)
         total = 0
         for number in range(table.workers):
             count = table.halves[cell + 1]
@@ -129,15 +133,15 @@ class SharedCounts:
         Joining ends that of whoever had this worker's number before.
         """
         table, own = self._table, self._table.join()
-        cell = (index + _CELLS) * _HALVES
         for number in range(table.workers):
-            counts = table.halves[cell + 2 * number + 1]
-            if number != own and counts and table.halves[cell + 2 * number] == table.epoch(number):
+            cell = _cell(index, number)
+            epoch, count = table.halves[cell], table.halves[cell + 1]
+            if number != own and count and epoch == table.epoch(number):
                 table.bury(number)
 
     def _add(self, index: int, change: int) -> None:
         table, own = self._table, self._table.join()
-        halves, cell = table.halves, (index + _CELLS) * _HALVES + 2 * own
+        halves, cell = table.halves, _cell(index, own)
         epoch = table.epoch(own)
         if halves[cell] != epoch:  # of a process that had this number before
             halves[cell + 1] = 0
@@ -145,3 +149,8 @@ class SharedCounts:
         halves[cell + 1] = max(0, halves[cell + 1] + change)
         now = time.monotonic()
         table.numbers[index + _EXPIRES] = now + (_KEPT_SECONDS if self._sum(index) else 0.0)
+
+
+def _cell(index: int, worker: int) -> int:
+    """Return where a worker's cell of a record begins, counted in halves of 2 bytes."""
+    return (index + _CELLS) * _HALVES + 2 * worker

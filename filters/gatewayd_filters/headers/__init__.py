@@ -105,11 +105,12 @@ class HeaderRules(Filter[HeadersConfig]):
         self._request = _Rules(config.request)
         self._response = _Rules(config.response)
         names = [name.lower() for name in (*config.request.remove, *config.request.set)]
-        # Those that have another spelling, and whether it may be one without `_`.
+        # With `-` only, of those that can be spelled in another way.
         self._imitable = frozenset(
             name.replace("_", "-").encode() for name in names if "-" in name or "_" in name
         )
-        self._any_spelling = any("_" in name for name in names)
+        # Then a field without `_` may be the imitation, and else only one that has it.
+        self._any_has_underscore = any("_" in name for name in names)
 
     @property
     def does_nothing(self) -> bool:
@@ -119,7 +120,7 @@ class HeaderRules(Filter[HeadersConfig]):
     def _drop_imitations(self, headers: Headers) -> None:
         """Drop what an origin might read in the place of a field that is removed or set."""
         index = headers.index
-        if self._any_spelling or b"_" in b"".join(index):
+        if self._any_has_underscore or b"_" in b"".join(index):
             imitable = self._imitable
             headers.remove(*(key.decode() for key in index if key.replace(b"_", b"-") in imitable))
 

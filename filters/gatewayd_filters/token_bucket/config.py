@@ -46,7 +46,7 @@ class LeaseConfig(FilterConfig):
     share: float = Field(0.05, gt=0, le=1)
     """Largest slice, as a share of the burst. Slices grow up to it with the caller's rate."""
     seconds: float = Field(1.0, gt=0, le=60)
-    """How long a slice may be served from."""
+    """Seconds for which a slice may be served from."""
 
 
 class TokenBucketConfig(FilterConfig):
@@ -89,7 +89,8 @@ class TokenBucketConfig(FilterConfig):
     """Name of the buckets; routes with the same name share them, whatever `scope` says."""
     roles: dict[str, Rate | Limits] = Field({})
     """Limits of roles, in the place of `rate` and `limits`. Who has several of the roles gets the
-    highest one. A caller whose API key has a limit of its own gets that one, before any role."""
+    limits that allow the most in the long run, whatever their bursts. A caller whose API key has a
+    limit of its own gets that one, before any role."""
     cost: Tokens = 1.0
     """Tokens that a request takes."""
     cost_header: HeaderName | None = None
@@ -124,7 +125,7 @@ class TokenBucketConfig(FilterConfig):
 
     @property
     def parsed_roles(self) -> list[tuple[str, tuple[Limit, ...]]]:
-        """The limits of roles, the highest one first: what it allows in a day."""
+        """The limits of roles, those first that allow the most in the long run."""
         roles = [
             (name, tuple(map(parse_limit, value if isinstance(value, tuple) else (value,))))
             for name, value in self.roles.items()

@@ -95,12 +95,15 @@ class Costs:
     async def _take_owed(self, plan: Plan) -> tuple[Verdict, Sequence[Charge]]:
         key = plan.charges[0].key
         charges = _costing(plan, self._cost + self._debts.of(key))
-        asked = self._backend.take(charges)
-        verdict = asked if isinstance(asked, Verdict) else await asked
+        verdict = await self._ask(charges)
         if verdict.allowed:
             owed = max(charge.cost for charge in charges) - self._cost
             self._debts.add(key, -owed, math.inf)
         return verdict, charges
+
+    async def _ask(self, charges: Sequence[Charge]) -> Verdict:
+        asked = self._backend.take(charges)
+        return asked if isinstance(asked, Verdict) else await asked
 
     def forgive(self, key: str) -> None:
         """Let a bucket owe nothing to this worker."""
@@ -119,17 +122,14 @@ class Costs:
         if not 0 <= cost <= _HIGHEST:
             self._invalid.value += 1
         elif cost > self._cost:
-            await self._take(plan, cost - self._cost)
+            await self._take_or_owe(plan, cost - self._cost)
 
-    async def _take(self, plan: Plan, tokens: float) -> None:
+    async def _take_or_owe(self, plan: Plan, tokens: float) -> None:
         charges = _costing(plan, tokens)
         try:
-            asked = self._backend.take(charges)
-            verdict = asked if isinstance(asked, Verdict) else await asked
+            taken = (await self._ask(charges)).allowed
         except BackendUnavailable:
             taken = False
-        else:
-            taken = verdict.allowed
         if taken:
             plan.count(charges)
         else:

@@ -1,13 +1,13 @@
 """Slices of buckets in Redis, served from memory: for rates at which one call a turn is too much.
 
-A node takes a slice of tokens for a key at once and serves from it until it is used up, or too old.
-What it serves was taken from the bucket before, so all nodes together never grant more than the
-bucket held. What leasing changes is when and who:
+A worker takes a slice of tokens for a key at once and serves from it until it is used up, or too
+old. What it serves was taken from the bucket before, so all workers together never grant more than
+the bucket held. What leasing changes is when and who:
 
 - tokens are spent up to ``seconds`` after they were taken, so in an interval of T seconds at most
-  ``rate x T + burst + nodes x slice`` are granted;
-- tokens of a slice that were not spent in time are lost, at most one slice for each node and key,
-  so a node may refuse while another one still holds tokens.
+  ``rate x T + burst + workers x slice`` are granted;
+- tokens of a slice that were not spent in time are lost, at most one slice for each worker and
+  key, so a worker may refuse while another one still holds tokens.
 
 Slices grow with use: the first question takes what it costs, each further one within ``seconds``
 twice as much as the one before, up to ``share`` of the burst. A caller who is seldom seen costs
@@ -33,7 +33,7 @@ MAX_LEASES = 100_000
 
 
 class Lease:
-    """Tokens of one bucket that this node has taken and not spent.
+    """Tokens of one bucket that this worker has taken and not spent.
 
     Attributes:
         tokens: How many.
@@ -53,13 +53,13 @@ class Lease:
 
 
 class LeasedBackend:
-    """Token buckets in Redis, of which this node takes slices.
+    """Token buckets in Redis, of which this worker takes slices.
 
     Args:
         redis: Where the buckets are.
         clock: Monotonic seconds.
         share: Largest slice, as a share of the burst.
-        seconds: How long a slice may be served from.
+        seconds: For how long a slice may be served from.
 
     """
 
@@ -199,14 +199,14 @@ class LeasedBackend:
         return lease.tokens + left
 
     def _remaining(self, key: str) -> float:
-        """Return what is there of a bucket as far as this node knows."""
+        """Return what is there of a bucket as far as this worker knows."""
         lease = self._leases.get(key)
         return 0.0 if lease is None else lease.tokens + lease.left
 
     async def held(self, charge: Charge) -> float:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.held`.
 
-        What this node has taken and not spent counts, as its requests are served from it.
+        What this worker has taken and not spent counts, as its requests are served from it.
         """
         held = await self._redis.held(charge)
         lease = self._leases.get(charge.key)
@@ -215,7 +215,7 @@ class LeasedBackend:
     async def fill(self, charge: Charge) -> None:
         """See :meth:`gatewayd_filters.token_bucket.backend.Backend.fill`.
 
-        Slices of other nodes remain, and are spent or lost in their time.
+        Slices of other workers remain, and are spent or lost in their time.
         """
         self._leases.pop(charge.key, None)
         await self._redis.fill(charge)

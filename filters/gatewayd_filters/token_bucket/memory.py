@@ -60,16 +60,12 @@ class MemoryBackend:
     Args:
         clock: Monotonic seconds. Should it go back, no token comes until it has caught up.
         max_buckets: Buckets that are kept.
-        meter: Is told what was granted in each window.
-
-    Attributes:
-        evicted: Buckets that were forgotten before they were full; each has given its caller up to
-            one burst again.
+        meter: Is told what was granted in each window, and of buckets that were forgotten before
+            they were full: each has given its caller up to one burst again.
 
     """
 
     def __init__(self, clock: Callable[[], float], max_buckets: int, meter: Meter) -> None:
-        self.evicted = 0
         self._clock = clock
         self._max_buckets = max_buckets
         self._meter = meter
@@ -149,7 +145,6 @@ class MemoryBackend:
         full = [key for key, bucket in looked_at if bucket.full_at() <= now]
         if not full:
             full = [min(looked_at, key=lambda item: item[1].full_at())[0]]
-            self.evicted += 1
             self._meter.evicted.value += 1
         for key in full:
             del buckets[key]
@@ -177,7 +172,7 @@ class MemoryBackend:
         return len(self._buckets)
 
 
-def wait_for(limit: Limit, cost: float, tokens: float) -> float:
+def _wait_for(limit: Limit, cost: float, tokens: float) -> float:
     """Return the seconds until a bucket holds the cost; infinity where it never does."""
     return (cost - tokens) / limit.rate if cost <= limit.burst else math.inf
 
@@ -187,7 +182,7 @@ def judge(charges: Sequence[Charge], tokens: Sequence[float]) -> Verdict:
     if len(charges) == 1:  # mostly; it takes half of the time
         charge, held = charges[0], tokens[0]
         if held + TOLERANCE < charge.cost:
-            return Verdict(False, (held,), wait_for(charge.limit, charge.cost, held), 0)
+            return Verdict(False, (held,), _wait_for(charge.limit, charge.cost, held), 0)
         return Verdict(True, (held - charge.cost,), 0.0, 0)
     longest, refusing = 0.0, -1
     fewest, scarcest = math.inf, 0
@@ -195,7 +190,7 @@ def judge(charges: Sequence[Charge], tokens: Sequence[float]) -> Verdict:
     for index, charge in enumerate(charges):
         limit, cost, held = charge.limit, charge.cost, tokens[index]
         if held + TOLERANCE < cost:
-            wait = wait_for(limit, cost, held)
+            wait = _wait_for(limit, cost, held)
             if wait > longest:
                 longest, refusing = wait, index
         elif held / cost < fewest:

@@ -227,6 +227,14 @@ async def test_the_query_is_asked_only_where_it_may_be() -> None:
     assert ambiguous.code == "invalid_credential"
 
 
+async def test_a_credential_in_the_query_that_a_route_does_not_accept_goes_nowhere() -> None:
+    upstream = Recorder()
+    settings = BOTH | {"accept": ["ticket"], "allow_query": True}
+    async with running(Auth, settings, gateway=gateway_with()) as auth:
+        await auth(make_exchange(target="/?token=good-a", headers={"X-Ticket": "good-b"}), upstream)
+    assert upstream.request.query is None
+
+
 async def test_filters_of_one_generation_share_their_methods() -> None:
     gateway = gateway_with()
     first = Auth(Auth.Config.model_validate(BOTH | {"required": True}), gateway)

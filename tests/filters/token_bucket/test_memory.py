@@ -19,8 +19,13 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def backend(clock: FakeClock) -> MemoryBackend:
-    return MemoryBackend(clock, 8, Meter(Metrics()))
+def meter() -> Meter:
+    return Meter(Metrics())
+
+
+@pytest.fixture
+def backend(clock: FakeClock, meter: Meter) -> MemoryBackend:
+    return MemoryBackend(clock, 8, meter)
 
 
 def remaining(backend: MemoryBackend, key: str, cost: float = 1) -> float:
@@ -33,22 +38,26 @@ def test_the_number_of_buckets_is_bounded(backend: MemoryBackend) -> None:
     assert len(backend) == 8
 
 
-def test_full_buckets_are_forgotten_for_nothing(backend: MemoryBackend, clock: FakeClock) -> None:
+def test_full_buckets_are_forgotten_for_nothing(
+    backend: MemoryBackend, meter: Meter, clock: FakeClock
+) -> None:
     remaining(backend, "empty", 10)
     for number in range(7):
         remaining(backend, f"key {number}")
     clock.advance(2)
     for number in range(7):
         remaining(backend, f"new {number}", 10)
-    assert backend.evicted == 0
+    assert meter.evicted.value == 0
     assert remaining(backend, "empty") == 1
 
 
-def test_else_the_bucket_goes_that_is_full_the_soonest(backend: MemoryBackend) -> None:
+def test_else_the_bucket_goes_that_is_full_the_soonest(
+    backend: MemoryBackend, meter: Meter
+) -> None:
     for number in range(8):
         remaining(backend, f"key {number}", 10 - number)
     remaining(backend, "new", 10)
-    assert backend.evicted == 1
+    assert meter.evicted.value == 1
     assert remaining(backend, "key 0", 0) == 0
     assert remaining(backend, "key 6", 0) == 6
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _PURPOSE = b"gatewayd snapshot of API keys\n"  # no secret of a key looks like this
 _SETS = frozenset({"roles", "permissions", "scopes"})
-_BYTES_OF_KEY = 4096  # more than a key has, so that a file of another kind fills no memory
+_BYTES_OF_KEY = 4096  # more than most take; a file of another kind must not fill the memory
 _FIELDS = frozenset(field.name for field in fields(ApiKeyRecord))
 
 

@@ -1,4 +1,4 @@
-"""The gauge of breakers' states; and the end of breakers whose instances are gone.
+"""The breakers in use: a gauge of their states, and the end of those whose instances are gone.
 
 Both are looked after when somebody asks: a breaker that nobody calls any more says nothing itself.
 """
@@ -20,7 +20,7 @@ Breakers: TypeAlias = "dict[str, dict[str, Breaker]]"
 _VALUES = {BreakerState.CLOSED: 0, BreakerState.HALF_OPEN: 1, BreakerState.OPEN: 2}
 
 
-class Shown:
+class BreakersInUse:
     """The breakers of all filters that run now, those of retiring generations as well.
 
     Args:
