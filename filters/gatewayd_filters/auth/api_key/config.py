@@ -43,9 +43,9 @@ class ApiKeyConfig(FilterConfig):
     for as long. The hour is that of short-lived tokens, which nobody can revoke either."""
     snapshot_file: str = Field("var/api_keys.snapshot", min_length=1)
     """Where `stale` keeps what is known, hashes only, for a start without the database."""
-    poll_interval: Seconds = Field(5.0, le=6.0)
+    poll_interval: Annotated[float, Field(gt=0, le=6)] = 5.0
     """Seconds between two looks into the database; 10 s for a revoked key follow from it."""
-    redis_interval: Seconds = Field(0.5, le=1.0)
+    redis_interval: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Seconds between two questions to Redis whether keys have changed."""
     max_keys: int = Field(100_000, ge=1, le=5_000_000)
     """Keys that are held in memory, about 1.5 KB each. Where there are more, those that were not

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from gatewayd import AuthUnavailable, ConfigError, InvalidCredential
 from gatewayd.crypto import new_api_key
@@ -248,3 +249,9 @@ async def running(world: World) -> AsyncIterator[ApiKeyMethod]:
 @given(key=st.one_of(st.binary(max_size=120), st.from_regex(rb"gw_[a-zA-Z0-9]*_?.*")))
 async def test_no_bytes_are_a_key_by_chance(running: ApiKeyMethod, key: bytes) -> None:
     assert (await refused(running, key)).reason in ("malformed", "unknown_key")
+
+
+@pytest.mark.parametrize("settings", [{"poll_interval": 6.1}, {"redis_interval": 1.1}])
+def test_intervals_after_which_a_revoked_key_would_work_too_long(settings: Any) -> None:
+    with pytest.raises(ValidationError, match="less than or equal"):
+        ApiKeyConfig.model_validate(settings)
