@@ -35,7 +35,8 @@ class Upstream(asyncio.Protocol):
         """Pass the answer on."""
         self._pool.append(self)
         assert self.client is not None  # who has asked
-        self.client.write(data)
+        if not self.client.is_closing():  # else uvloop raises, and closes this connection too
+            self.client.write(data)
 
 
 class Client(asyncio.Protocol):
